@@ -1,0 +1,205 @@
+//! Cutpoints: the midpoints of the shortest segments between pairs of lines.
+//!
+//! For every pair `i < j` of a sample's *infinite* lines, with `P`, `Q` their first points, `U`, `R` second minus
+//! first, `W = Q - P`, `a = U.U`, `b = U.R`, `c = R.R`, `d = U.W`, `e = R.W`, `D = b b - a c`:
+//! `s = (b e - c d) / D`, `t = (a e - b d) / D`, `A = P + s U`, `C = Q + t R`. The pair is kept when
+//! `D != 0`, `|A - C|^2 < max_distance^2` and the midpoint of `A` and `C` lies strictly inside the cutoffs.
+//!
+//! Nicusan and Windows-Yule, "Positron emission particle tracking using machine learning",
+//! Review of Scientific Instruments 91, 013329 (2020).
+
+mod cpu;
+mod filter;
+#[cfg(feature = "gpu")]
+mod gpu;
+
+#[cfg(feature = "gpu")]
+pub(crate) use gpu::WORKGROUP_SIZE;
+
+use std::ops::Range;
+
+use crate::backend::Backend;
+use crate::error::{KernelError, Result};
+use crate::line::{Cutoffs, LineSlice, Ray, dot, sub};
+
+/// What makes a pair of lines a cutpoint.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Params {
+    max_distance: f64,
+    cutoffs: Option<Cutoffs>,
+}
+
+impl Params {
+    /// Pairs closer than `max_distance` (mm), within the bounding box of each sample's end points.
+    #[must_use]
+    pub fn new(max_distance: f64) -> Self {
+        Self { max_distance, cutoffs: None }
+    }
+
+    /// Only midpoints strictly inside the box `[xmin, xmax, ymin, ymax, zmin, zmax]` (mm).
+    #[must_use]
+    pub fn cutoffs(self, cutoffs: Cutoffs) -> Self {
+        Self { cutoffs: Some(cutoffs), ..self }
+    }
+
+    /// Checks the values, as every call of the kernel does first.
+    ///
+    /// # Errors
+    /// [`KernelError::Parameter`] for a negative or NaN distance, NaN or inverted cutoffs.
+    pub fn check(&self) -> Result<()> {
+        if self.max_distance.is_nan() || self.max_distance < 0.0 {
+            return Err(KernelError::Parameter {
+                name: "max_distance",
+                value: self.max_distance.to_string(),
+                needed: "a distance in mm that is not negative",
+            });
+        }
+        if let Some(cutoffs) = self.cutoffs {
+            let ordered = |limits: &[f64]| limits[0] <= limits[1]; // false for NaN
+            if !cutoffs.chunks(2).all(ordered) {
+                return Err(KernelError::Parameter {
+                    name: "cutoffs",
+                    value: format!("{cutoffs:?}"),
+                    needed: "[xmin, xmax, ymin, ymax, zmin, zmax] with each minimum at or below its maximum",
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The midpoint of the shortest segment between two lines.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cutpoint {
+    /// Mean of the two lines' times (ms).
+    pub t: f64,
+    /// Coordinates (mm).
+    pub x: f64,
+    /// Coordinates (mm).
+    pub y: f64,
+    /// Coordinates (mm).
+    pub z: f64,
+    /// Index of the first line within its sample.
+    pub i: u32,
+    /// Index of the second line within its sample, above `i`.
+    pub j: u32,
+}
+
+/// The cutpoints of all pairs of lines, in (i, j) order.
+///
+/// # Errors
+/// See [`on_samples`].
+pub fn on(backend: &Backend, lines: LineSlice<'_>, params: &Params) -> Result<Vec<Cutpoint>> {
+    let whole = 0..lines.len();
+    Ok(on_samples(backend, lines, std::slice::from_ref(&whole), params)?.pop().unwrap_or_default())
+}
+
+/// The cutpoints of each sample, a range of rows of `lines`, in (i, j) order; samples may overlap.
+///
+/// On a GPU all samples go into one dispatch, as far as the adapter's limits allow.
+///
+/// # Errors
+/// [`KernelError::Parameter`], [`KernelError::NotFinite`] (in any line, whether a sample has it or not),
+/// [`KernelError::SampleOutOfBounds`], [`KernelError::TooLarge`] for 2^32 lines or more, and what a GPU may report.
+pub fn on_samples(
+    backend: &Backend,
+    lines: LineSlice<'_>,
+    samples: &[Range<usize>],
+    params: &Params,
+) -> Result<Vec<Vec<Cutpoint>>> {
+    params.check()?;
+    lines.check_finite()?;
+    let n_lines = lines.len();
+    if u32::try_from(n_lines).is_err() {
+        return Err(KernelError::TooLarge {
+            what: "lines in one call",
+            needed: n_lines as u64,
+            available: u64::from(u32::MAX),
+        });
+    }
+    if let Some((sample, &Range { start, end })) =
+        samples.iter().enumerate().find(|(_, rows)| rows.start > rows.end || rows.end > n_lines)
+    {
+        return Err(KernelError::SampleOutOfBounds { sample, start, end, n_lines });
+    }
+    let batch = filter::Batch::new(lines, samples, params);
+    match backend {
+        Backend::Cpu => Ok(cpu::on_samples(&batch)),
+        #[cfg(feature = "gpu")]
+        Backend::Gpu(gpu) => gpu::on_samples(gpu, &batch),
+    }
+}
+
+/// The f64 decision that both backends share: evaluated left to right, never fused.
+///
+/// Returns `[t, x, y, z]` when the pair is a cutpoint.
+#[inline]
+fn confirm(first: &Ray, second: &Ray, max_squared: f64, cutoffs: &Cutoffs) -> Option<[f64; 4]> {
+    let w = sub(second.p, first.p);
+    let (a, c) = (first.uu, second.uu);
+    let b = dot(first.u, second.u);
+    let d = dot(first.u, w);
+    let e = dot(second.u, w);
+    let determinant = b * b - a * c;
+    if determinant == 0.0 {
+        return None;
+    }
+    let s = (b * e - c * d) / determinant;
+    let t = (a * e - b * d) / determinant;
+    let on_first: [f64; 3] = std::array::from_fn(|k| first.p[k] + s * first.u[k]);
+    let on_second: [f64; 3] = std::array::from_fn(|k| second.p[k] + t * second.u[k]);
+    let gap = sub(on_first, on_second);
+    let [x, y, z]: [f64; 3] = std::array::from_fn(|k| 0.5 * (on_first[k] + on_second[k]));
+    let inside = |v: f64, lo: f64, hi: f64| lo < v && v < hi;
+    let keep = dot(gap, gap) < max_squared
+        && inside(x, cutoffs[0], cutoffs[1])
+        && inside(y, cutoffs[2], cutoffs[3])
+        && inside(z, cutoffs[4], cutoffs[5]);
+    keep.then_some([0.5 * (first.t + second.t), x, y, z])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOX: Cutoffs = [-10.0, 10.0, -10.0, 10.0, -10.0, 10.0];
+
+    #[test]
+    fn crossing_lines_give_their_midpoint_and_mean_time() {
+        let lors = [[1.0, -5.0, 0.0, 0.0, 5.0, 0.0, 0.0], [4.0, 1.0, -5.0, 0.5, 1.0, 5.0, 0.5]];
+        let found = on(&Backend::Cpu, LineSlice::from_rows(&lors), &Params::new(0.6).cutoffs(BOX)).unwrap();
+        assert_eq!(found, [Cutpoint { t: 2.5, x: 1.0, y: 0.0, z: 0.25, i: 0, j: 1 }]);
+    }
+
+    #[test]
+    fn the_distance_limit_is_strict() {
+        let lors = [[1.0, -5.0, 0.0, 0.0, 5.0, 0.0, 0.0], [4.0, 1.0, -5.0, 0.5, 1.0, 5.0, 0.5]];
+        let found = |max| on(&Backend::Cpu, LineSlice::from_rows(&lors), &Params::new(max).cutoffs(BOX)).unwrap().len();
+        assert_eq!((found(0.5), found(0.5_f64.next_up())), (0, 1));
+    }
+
+    #[test]
+    fn parallel_identical_and_zero_length_lines_give_no_cutpoints() {
+        let a = [0.0, -5.0, 0.0, 0.0, 5.0, 0.0, 0.0];
+        let parallel = [0.0, -5.0, 0.1, 0.0, 5.0, 0.1, 0.0];
+        let zero = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
+        let found = on(&Backend::Cpu, LineSlice::from_rows(&[a, a, parallel, zero]), &Params::new(1.0).cutoffs(BOX));
+        assert_eq!(found.unwrap(), []);
+    }
+
+    #[test]
+    fn bad_input_is_an_error_that_says_where() {
+        let line = [0.0, -5.0, 0.0, 0.0, 5.0, 0.0, 0.0];
+        let mut bad = line;
+        bad[3] = f64::NAN;
+        let params = Params::new(1.0);
+        let on = |rows: &[[f64; 7]], params: &Params| on(&Backend::Cpu, LineSlice::from_rows(rows), params);
+        assert_eq!(on(&[line, bad], &params), Err(KernelError::NotFinite { line: 1 }));
+        let parameter = |result| matches!(result, Err(KernelError::Parameter { .. }));
+        assert!(parameter(on(&[line], &Params::new(-1.0))));
+        assert!(parameter(on(&[line], &Params::new(f64::NAN))));
+        assert!(parameter(on(&[line], &params.cutoffs([1.0, 0.0, 0.0, 1.0, 0.0, 1.0]))));
+        let sample = on_samples(&Backend::Cpu, LineSlice::from_rows(&[line]), &[0..1, 0..2], &params);
+        assert_eq!(sample, Err(KernelError::SampleOutOfBounds { sample: 1, start: 0, end: 2, n_lines: 1 }));
+    }
+}

@@ -1,0 +1,217 @@
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use crate::error::{KernelError, Result};
+
+/// Pairs (or similar units) that a first submission may hold, on hardware and on a software adapter.
+const FIRST_BUDGET: u64 = 1 << 28;
+const FIRST_BUDGET_SOFTWARE: u64 = 1 << 24;
+/// Submissions longer than this make the next ones smaller: Windows resets a device after 2 s, Metal after 8 s.
+const LONG_SUBMISSION: Duration = Duration::from_millis(200);
+const SHORT_SUBMISSION: Duration = Duration::from_millis(50);
+/// Bindings stay at or below this, whatever the adapter says.
+const MAX_BINDING: u64 = i32::MAX as u64;
+
+/// A GPU that runs kernels: device, queue and compute pipelines, built on first use and kept.
+///
+/// A cheap handle: clones share everything, and threads may use it at the same time.
+#[derive(Clone)]
+pub struct Gpu {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    info: wgpu::AdapterInfo,
+    /// Why the device is lost, once it is: error scopes do not show it.
+    lost: Arc<Mutex<Option<String>>>,
+    cutpoints: OnceLock<wgpu::ComputePipeline>,
+    dispatches: AtomicU64,
+    budget: AtomicU64,
+}
+
+/// The adapters that could run kernels, the preferred one first: hardware before software, discrete before integrated.
+///
+/// Vulkan, Metal and DX12 only. With `WGPU_ADAPTER_NAME` set, those whose name contains it.
+#[must_use]
+pub fn adapters() -> Vec<wgpu::AdapterInfo> {
+    usable_adapters().iter().map(wgpu::Adapter::get_info).collect()
+}
+
+fn usable_adapters() -> Vec<wgpu::Adapter> {
+    let backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
+    if !wgpu::Instance::enabled_backend_features().intersects(backends) {
+        return Vec::new(); // `Instance::new` would panic
+    }
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = backends;
+    let instance = wgpu::Instance::new(descriptor);
+    let wanted = wanted_name().map(|name| name.to_lowercase());
+    let mut adapters = pollster::block_on(instance.enumerate_adapters(backends));
+    adapters.retain(|adapter| {
+        let compute = wgpu::DownlevelFlags::COMPUTE_SHADERS;
+        let named = |name: &String| adapter.get_info().name.to_lowercase().contains(name);
+        adapter.get_downlevel_capabilities().flags.contains(compute) && wanted.as_ref().is_none_or(named)
+    });
+    adapters.sort_by_key(|adapter| match adapter.get_info().device_type {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Other => 3,
+        wgpu::DeviceType::Cpu => 4,
+    });
+    adapters
+}
+
+fn wanted_name() -> Option<String> {
+    std::env::var("WGPU_ADAPTER_NAME").ok().filter(|name| !name.is_empty())
+}
+
+impl Gpu {
+    /// The preferred one of [`adapters`], which may be a software adapter.
+    ///
+    /// # Errors
+    /// [`KernelError::NoAdapter`] if there is none or it gives no device.
+    pub fn new() -> Result<Self> {
+        let adapter = usable_adapters().into_iter().next().ok_or_else(|| {
+            let name = wanted_name().map_or(String::new(), |name| format!(" whose name contains \"{name}\" (WGPU_ADAPTER_NAME)"));
+            KernelError::NoAdapter { reason: format!("no Vulkan, Metal or DX12 adapter{name} was found") }
+        })?;
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("pept"),
+            required_limits: adapter.limits(),
+            ..Default::default()
+        };
+        let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
+            .map_err(|error| KernelError::NoAdapter { reason: format!("{}: {error}", adapter.get_info().name) })?;
+
+        let lost = Arc::new(Mutex::new(None));
+        let poison = |lost: &Arc<Mutex<Option<String>>>| {
+            let lost = Arc::clone(lost);
+            move |reason: String| {
+                lost.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(reason);
+            }
+        };
+        let (on_lost, on_error) = (poison(&lost), poison(&lost));
+        device.set_device_lost_callback(move |reason, message| on_lost(format!("{reason:?} {message}")));
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| on_error(error.to_string())));
+        Ok(Self::with(device, queue, adapter.get_info(), lost))
+    }
+
+    /// A host program's own device and queue.
+    ///
+    /// Its lost and error handlers stay the host's: a lost device then shows when results are read.
+    #[must_use]
+    pub fn from_device(device: wgpu::Device, queue: wgpu::Queue) -> Self {
+        let info = device.adapter_info();
+        Self::with(device, queue, info, Arc::default())
+    }
+
+    fn with(device: wgpu::Device, queue: wgpu::Queue, info: wgpu::AdapterInfo, lost: Arc<Mutex<Option<String>>>) -> Self {
+        let software = info.device_type == wgpu::DeviceType::Cpu;
+        let budget = AtomicU64::new(if software { FIRST_BUDGET_SOFTWARE } else { FIRST_BUDGET });
+        let (cutpoints, dispatches) = (OnceLock::new(), AtomicU64::new(0));
+        Self { inner: Arc::new(Inner { device, queue, info, lost, cutpoints, dispatches, budget }) }
+    }
+
+    /// The adapter's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.inner.info.name
+    }
+
+    /// All that the driver says about the adapter.
+    #[must_use]
+    pub fn info(&self) -> &wgpu::AdapterInfo {
+        &self.inner.info
+    }
+
+    /// Whether the adapter runs on the processor (lavapipe, WARP): right for tests, useless for speed.
+    #[must_use]
+    pub fn is_software(&self) -> bool {
+        self.inner.info.device_type == wgpu::DeviceType::Cpu
+    }
+
+    /// The wgpu device.
+    #[must_use]
+    pub fn device(&self) -> &wgpu::Device {
+        &self.inner.device
+    }
+
+    /// Number of dispatches so far.
+    #[must_use]
+    pub fn dispatches(&self) -> u64 {
+        self.inner.dispatches.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn queue(&self) -> &wgpu::Queue {
+        &self.inner.queue
+    }
+
+    /// Largest storage binding in bytes.
+    pub(crate) fn max_binding(&self) -> u64 {
+        let limits = self.inner.device.limits();
+        limits.max_storage_buffer_binding_size.min(limits.max_buffer_size).min(MAX_BINDING) & !3
+    }
+
+    /// Most workgroups of a dispatch with one dimension.
+    pub(crate) fn max_workgroups(&self) -> usize {
+        self.inner.device.limits().max_compute_workgroups_per_dimension as usize
+    }
+
+    /// Units of work that the next submission may hold.
+    pub(crate) fn budget(&self) -> u64 {
+        self.inner.budget.load(Ordering::Relaxed)
+    }
+
+    /// Adapts the budget to how long a submission of `units` took. Results do not depend on it.
+    pub(crate) fn took(&self, units: u64, time: Duration) {
+        self.inner.dispatches.fetch_add(1, Ordering::Relaxed);
+        let budget = self.budget();
+        if time > LONG_SUBMISSION {
+            self.inner.budget.store((budget.min(units) / 2).max(1 << 16), Ordering::Relaxed);
+        } else if time < SHORT_SUBMISSION && units > budget / 2 {
+            self.inner.budget.store(budget.saturating_mul(2).min(1 << 36), Ordering::Relaxed);
+        }
+    }
+
+    /// An error if the device is known to be lost.
+    pub(crate) fn check_lost(&self) -> Result<()> {
+        match self.inner.lost.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone() {
+            Some(reason) => Err(KernelError::DeviceLost { reason }),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn cutpoints(&self) -> &wgpu::ComputePipeline {
+        self.inner.cutpoints.get_or_init(|| self.pipeline(&pept_shaders::CUTPOINTS))
+    }
+
+    fn pipeline(&self, shader: &pept_shaders::Shader) -> wgpu::ComputePipeline {
+        let label = format!("pept.{}", shader.name);
+        let module = self.inner.device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            label: Some(&label),
+            source: wgpu::ShaderSource::Wgsl(shader.wgsl.into()),
+        });
+        self.inner.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(&label),
+            layout: None,
+            module: &module,
+            entry_point: Some("main"),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants: &[("WORKGROUP_SIZE", f64::from(crate::cutpoints::WORKGROUP_SIZE))],
+                zero_initialize_workgroup_memory: false, // kernels write every word first
+            },
+            cache: None,
+        })
+    }
+}
+
+impl fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gpu").field("adapter", &self.inner.info.name).field("driver", &self.inner.info.driver_info).finish()
+    }
+}

@@ -1,0 +1,27 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # The kernels
+//!
+//! | kernel | definition | CPU form | GPU form | shader |
+//! |---|---|---|---|---|
+//! | [`cutpoints`] | midpoints of the shortest segments between pairs of lines | `cutpoints/cpu.rs` | `cutpoints/gpu.rs` | `cutpoints.wgsl` |
+//!
+//! # The rule
+//!
+//! Both forms return the same bits. For cutpoints an f32 filter with a proven guard band *proposes*
+//! pairs, on either backend, and one f64 function *decides* and computes: `cutpoints/filter.rs`.
+
+mod backend;
+pub mod cutpoints;
+mod error;
+#[cfg(feature = "gpu")]
+mod gpu;
+mod line;
+
+pub use backend::Backend;
+pub use error::{KernelError, Result};
+#[cfg(feature = "gpu")]
+pub use gpu::{Gpu, adapters};
+pub use line::{Cutoffs, LineSlice};
+#[cfg(feature = "gpu")]
+pub use wgpu;
