@@ -1,1 +1,20 @@
-//! x
+#![doc = include_str!("../README.md")]
+
+pub mod clustering;
+pub mod data;
+pub mod detector;
+mod error;
+pub mod io;
+pub mod pipeline;
+pub mod tracking;
+pub mod trajectory;
+pub mod transform;
+
+pub use data::{Attribute, Attributes, Data, LineData, PointData, Sampling};
+pub use error::{Error, Result};
+#[cfg(feature = "gpu")]
+pub use kernels::Gpu;
+pub use kernels::{Backend, KernelError};
+/// The kernels, on plain slices.
+pub use pept_kernels as kernels;
+pub use pipeline::{Pipeline, Recipe};

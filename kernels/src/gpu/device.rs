@@ -33,12 +33,13 @@ struct Inner {
     budget: AtomicU64,
 }
 
-/// The adapters that could run kernels, the preferred one first: hardware before software, discrete before integrated.
+/// The adapters that could run kernels and their limits, the preferred one first: hardware before software, discrete
+/// before integrated.
 ///
 /// Vulkan, Metal and DX12 only. With `WGPU_ADAPTER_NAME` set, those whose name contains it.
 #[must_use]
-pub fn adapters() -> Vec<wgpu::AdapterInfo> {
-    usable_adapters().iter().map(wgpu::Adapter::get_info).collect()
+pub fn adapters() -> Vec<(wgpu::AdapterInfo, wgpu::Limits)> {
+    usable_adapters().iter().map(|adapter| (adapter.get_info(), adapter.limits())).collect()
 }
 
 fn usable_adapters() -> Vec<wgpu::Adapter> {

@@ -1,1 +1,48 @@
-fn main(){}
+//! The program `pept`: tracks positron-emitting particles.
+
+mod common;
+mod demo;
+mod info;
+mod track;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use common::Globals;
+
+/// Positron emission particle tracking: lines of response in, tracer trajectories out.
+#[derive(Debug, Parser)]
+#[command(name = "pept", version, propagate_version = true)]
+struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Track a recording: lines of response to trajectories
+    Track(track::Arguments),
+    /// See it work without any data: simulate two tracers, track them, compare with the truth
+    Demo(demo::Arguments),
+    /// Describe this machine's GPUs, or a recording
+    Info(info::Arguments),
+}
+
+fn main() -> ExitCode {
+    let Cli { globals, command } = Cli::parse(); // exits with 2 on wrong usage
+    globals.start_logging();
+    let result = globals.pool().and_then(|pool| {
+        pool.install(|| match &command {
+            Command::Track(arguments) => track::run(&globals, arguments),
+            Command::Demo(arguments) => demo::run(&globals, arguments),
+            Command::Info(arguments) => info::run(&globals, arguments),
+        })
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

@@ -1,0 +1,243 @@
+//! What all commands share: global options, failures, progress, the summary of a run.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use pept::pipeline::{Pipeline, Progress, Report};
+use pept::{Backend, LineData, PointData};
+use serde_json::{Value, json};
+
+/// Options of every command.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
+pub(crate) struct Globals {
+    /// Where kernels run: auto is a hardware GPU if there is one, else the CPU
+    #[arg(long, global = true, value_enum, default_value = "auto")]
+    backend: BackendChoice,
+    /// Number of threads [default: one per core]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// Seed of all random numbers
+    #[arg(long, global = true, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Print one JSON object with the summary on standard output
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Print nothing but errors
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// Tell more: the time of each step, what was read (-vv: everything)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    pub(crate) verbose: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum BackendChoice {
+    Auto,
+    Cpu,
+    Gpu,
+}
+
+impl Globals {
+    pub(crate) fn start_logging(&self) {
+        let level = match (self.quiet, self.verbose) {
+            (true, _) => tracing::Level::ERROR,
+            (false, 0) => tracing::Level::WARN,
+            (false, 1) => tracing::Level::DEBUG,
+            (false, _) => tracing::Level::TRACE,
+        };
+        // wgpu and its drivers talk a lot at lower levels: ours only, theirs from warnings up with -vv.
+        let others = if self.verbose > 1 { tracing::Level::WARN } else { tracing::Level::ERROR };
+        let filter = tracing_subscriber::filter::Targets::new()
+            .with_default(others)
+            .with_target("pept", level)
+            .with_target("pept_kernels", level);
+        use tracing_subscriber::prelude::*;
+        let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).without_time().with_target(false);
+        tracing_subscriber::registry().with(filter).with(lines).init();
+    }
+
+    pub(crate) fn pool(&self) -> Result<rayon::ThreadPool, Failure> {
+        let threads = self.threads.map_or(0, usize::from); // 0: one per core
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .map_err(|error| Failure::Failed(format!("cannot start {threads} threads: {error}")))
+    }
+
+    pub(crate) fn backend(&self) -> Result<Backend, Failure> {
+        match self.backend {
+            BackendChoice::Auto => Ok(Backend::auto()),
+            BackendChoice::Cpu => Ok(Backend::Cpu),
+            BackendChoice::Gpu => Ok(Backend::gpu().map_err(pept::Error::from)?),
+        }
+    }
+
+    /// Whether kernels must not touch a GPU.
+    pub(crate) fn cpu_only(&self) -> bool {
+        self.backend == BackendChoice::Cpu
+    }
+
+    /// Prints a summary: as JSON, or as text unless quiet.
+    pub(crate) fn print(&self, json: &Value, text: &str) -> Result<(), Failure> {
+        let text = match (self.json, self.quiet) {
+            (true, _) => format!("{json:#}\n"),
+            (false, true) => return Ok(()),
+            (false, false) => text.to_owned(),
+        };
+        let mut out = std::io::stdout().lock();
+        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                Err(Failure::Failed(format!("cannot write to standard output: {error}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A progress bar on standard error, if that is a terminal.
+    fn progress_bar(&self) -> ProgressBar {
+        if self.quiet || self.json {
+            return ProgressBar::hidden();
+        }
+        let bar = ProgressBar::new(0);
+        let style = ProgressStyle::with_template("{msg:<24} [{bar:32}] {pos}/{len} samples, {per_sec}, {eta} left")
+            .expect("the template should be valid")
+            .progress_chars("=> ");
+        bar.set_style(style);
+        bar
+    }
+}
+
+/// Why the program ends without having done its work.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Wrong usage: the command line alone shows it. Exit code 2.
+    Usage(String),
+    /// A file, a device or the data. Exit code 1.
+    Failed(String),
+}
+
+impl Failure {
+    pub(crate) fn report(self) -> ExitCode {
+        let (message, code) = match self {
+            Self::Usage(message) => (message, 2),
+            Self::Failed(message) => (message, 1),
+        };
+        // Nobody is left to tell if standard error is closed.
+        let _ = writeln!(std::io::stderr(), "error: {message}");
+        ExitCode::from(code)
+    }
+
+    /// What the command line alone shows.
+    pub(crate) fn usage(error: impl std::fmt::Display) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+impl From<pept::Error> for Failure {
+    fn from(error: pept::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+/// A tracked recording and what it took.
+#[derive(Debug)]
+pub(crate) struct Tracked {
+    pub(crate) points: PointData,
+    report: Report,
+    lors: usize,
+    samples: usize,
+    recorded: Duration,
+    backend: Backend,
+}
+
+/// Runs a pipeline over LoRs with a progress bar.
+pub(crate) fn track(globals: &Globals, pipeline: &Pipeline, lors: LineData, backend: Backend) -> Result<Tracked, Failure> {
+    let pipeline = pipeline.clone().backend(backend.clone()).seed(globals.seed);
+    tracing::debug!("{pipeline}");
+    let times = lors.rows().column(0).to_vec();
+    let (first, last) = (times.iter().copied().fold(f64::INFINITY, f64::min), times.iter().copied().fold(0.0, f64::max));
+    let (n_lors, samples) = (lors.n_rows(), lors.n_samples());
+
+    let bar = globals.progress_bar();
+    let started = Instant::now();
+    let show = |progress: Progress| {
+        // `samples` of the first filters; later ones have their own number.
+        if progress.done == 1 || bar.length() != Some(progress.total as u64) {
+            bar.set_length(progress.total as u64);
+            bar.set_message(pipeline.steps().get(progress.step).map_or("", |step| step.name()));
+        }
+        bar.set_position(progress.done as u64);
+    };
+    let (data, report) = pipeline.run(lors, &show)?;
+    bar.finish_and_clear();
+    tracing::debug!(seconds = started.elapsed().as_secs_f64(), "pipeline done");
+    let recorded = Duration::try_from_secs_f64((last - first) / 1000.0).unwrap_or_default();
+    Ok(Tracked { points: data.into_points()?, report, lors: n_lors, samples, recorded, backend })
+}
+
+impl Tracked {
+    /// Number of trajectories: distinct labels from 0 on.
+    fn trajectories(&self) -> usize {
+        let Some(column) = self.points.column_index("label") else { return 0 };
+        let mut labels: Vec<f64> = self.points.rows().column(column).iter().copied().filter(|&label| label >= 0.0).collect();
+        labels.sort_by(f64::total_cmp);
+        labels.dedup();
+        labels.len()
+    }
+
+    /// The summary that `--json` prints.
+    pub(crate) fn summary(&self, elapsed: Duration) -> Value {
+        let seconds = elapsed.as_secs_f64();
+        #[expect(clippy::cast_precision_loss, reason = "counts of LoRs are below 2^53")]
+        let lors_per_second = self.lors as f64 / seconds;
+        let steps: Vec<Value> = self
+            .report
+            .steps
+            .iter()
+            .map(|step| json!({"name": step.name, "backend": step.backend, "seconds": step.seconds, "in": step.rows_in, "out": step.rows_out}))
+            .collect();
+        json!({
+            "lors": self.lors,
+            "samples": self.samples,
+            "points": self.points.n_rows(),
+            "trajectories": self.trajectories(),
+            "seconds": seconds,
+            "lors_per_second": lors_per_second,
+            "realtime_factor": self.recorded.as_secs_f64() / seconds,
+            "backend": self.backend.name(),
+            "adapter": self.backend.adapter(),
+            "threads": rayon::current_num_threads(),
+            "gpu_dispatches": self.backend.gpu_dispatches(),
+            "steps": steps,
+        })
+    }
+
+    /// The summary for people; with the time of each step if asked for.
+    pub(crate) fn text(&self, elapsed: Duration, steps: bool) -> String {
+        let seconds = elapsed.as_secs_f64();
+        let points = self.points.n_rows();
+        let mut text = format!(
+            "{} LoRs in {} samples -> {points} points, {} trajectories\n{seconds:.2} s ({:.1} x real time), {} threads, kernels on {}\n",
+            self.lors,
+            self.samples,
+            self.trajectories(),
+            self.recorded.as_secs_f64() / seconds,
+            rayon::current_num_threads(),
+            self.backend,
+        );
+        if steps {
+            text += &format!("{:<16} {:>7} {:>9} {:>10} {:>10}\n", "step", "backend", "seconds", "rows in", "rows out");
+            for step in &self.report.steps {
+                text += &format!(
+                    "{:<16} {:>7} {:>9.3} {:>10} {:>10}\n",
+                    step.name, step.backend, step.seconds, step.rows_in, step.rows_out
+                );
+            }
+        }
+        text
+    }
+}

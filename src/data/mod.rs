@@ -1,0 +1,186 @@
+//! Tables of lines and points, and how they are cut into samples.
+//!
+//! A [`LineData`] or [`PointData`] is one table of `f64` rows with named columns, free attributes and a rule that
+//! cuts it into samples. Tables are cheap to clone and samples are *views*: they share the rows.
+
+mod attributes;
+mod sampling;
+mod table;
+
+pub use attributes::{Attribute, Attributes};
+pub use sampling::Sampling;
+pub use table::{Contents, LineData, Lines, PointData, Points, Table};
+
+use std::ops::Range;
+
+use crate::error::{Error, Result};
+
+/// What a table or a step holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kind {
+    /// Lines of response.
+    Lines,
+    /// Points.
+    Points,
+    /// Either of them.
+    Any,
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Lines => "lines",
+            Self::Points => "points",
+            Self::Any => "any data",
+        })
+    }
+}
+
+/// What flows between the steps of a pipeline: a table, or a list of what a filter made of each sample.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Data {
+    /// A table of lines.
+    Lines(LineData),
+    /// A table of points.
+    Points(PointData),
+    /// What a filter made of several samples, or several tables that it made of one.
+    List(Vec<Data>),
+}
+
+impl Data {
+    /// Rows of all tables in it.
+    #[must_use]
+    pub fn n_rows(&self) -> usize {
+        match self {
+            Self::Lines(table) => table.n_rows(),
+            Self::Points(table) => table.n_rows(),
+            Self::List(list) => list.iter().map(Self::n_rows).sum(),
+        }
+    }
+
+    /// The samples `range` of a table as a table, or those members of a list.
+    pub(crate) fn select(&self, range: Range<usize>) -> Result<Self> {
+        Ok(match self {
+            Self::Lines(table) => Self::Lines(table.select(range)?),
+            Self::Points(table) => Self::Points(table.select(range)?),
+            Self::List(list) => Self::List(list[range].to_vec()),
+        })
+    }
+
+    /// Rows of all samples: a row counts as often as samples have it.
+    pub(crate) fn sample_rows(&self) -> usize {
+        match self {
+            Self::Lines(table) => table.sample_ranges().iter().map(ExactSizeIterator::len).sum(),
+            Self::Points(table) => table.sample_ranges().iter().map(ExactSizeIterator::len).sum(),
+            Self::List(list) => list.iter().map(Self::n_rows).sum(),
+        }
+    }
+
+    /// Number of samples of a table, or of members of a list.
+    pub(crate) fn n_samples(&self) -> usize {
+        match self {
+            Self::Lines(table) => table.n_samples(),
+            Self::Points(table) => table.n_samples(),
+            Self::List(list) => list.len(),
+        }
+    }
+
+    /// The tables in it, without nesting, in order.
+    #[must_use]
+    pub fn flatten(self) -> Vec<Self> {
+        match self {
+            Self::List(list) => list.into_iter().flat_map(Self::flatten).collect(),
+            table => vec![table],
+        }
+    }
+
+    /// All points in it as one table.
+    ///
+    /// # Errors
+    /// [`Error::Kind`] if it holds lines, [`Error::Columns`] if the tables have different columns.
+    pub fn into_points(self) -> Result<PointData> {
+        let tables: Vec<PointData> = self.flatten().into_iter().map(Element::from_data).collect::<Result<_>>()?;
+        PointData::stack(tables)
+    }
+}
+
+/// A type that steps take and give: a table, or [`Data`] for any.
+pub trait Element: Into<Data> + Send + Sync + Sized {
+    /// Which kind it is.
+    const KIND: Kind;
+
+    /// Takes it out of [`Data`] that is no list.
+    ///
+    /// # Errors
+    /// [`Error::Kind`] if it is another kind.
+    fn from_data(data: Data) -> Result<Self>;
+
+    /// Its samples, in order.
+    fn into_samples(self) -> Vec<Self>;
+}
+
+impl Element for LineData {
+    const KIND: Kind = Kind::Lines;
+
+    fn from_data(data: Data) -> Result<Self> {
+        match data {
+            Data::Lines(table) => Ok(table),
+            Data::Points(_) | Data::List(_) => Err(Error::Kind { needed: Kind::Lines, found: Kind::Points }),
+        }
+    }
+
+    fn into_samples(self) -> Vec<Self> {
+        self.samples().collect()
+    }
+}
+
+impl Element for PointData {
+    const KIND: Kind = Kind::Points;
+
+    fn from_data(data: Data) -> Result<Self> {
+        match data {
+            Data::Points(table) => Ok(table),
+            Data::Lines(_) | Data::List(_) => Err(Error::Kind { needed: Kind::Points, found: Kind::Lines }),
+        }
+    }
+
+    fn into_samples(self) -> Vec<Self> {
+        self.samples().collect()
+    }
+}
+
+impl Element for Data {
+    const KIND: Kind = Kind::Any;
+
+    fn from_data(data: Data) -> Result<Self> {
+        Ok(data)
+    }
+
+    fn into_samples(self) -> Vec<Self> {
+        match self {
+            Self::Lines(table) => table.samples().map(Self::Lines).collect(),
+            Self::Points(table) => table.samples().map(Self::Points).collect(),
+            Self::List(list) => list,
+        }
+    }
+}
+
+impl From<LineData> for Data {
+    fn from(table: LineData) -> Self {
+        Self::Lines(table)
+    }
+}
+
+impl From<PointData> for Data {
+    fn from(table: PointData) -> Self {
+        Self::Points(table)
+    }
+}
+
+impl<T: Into<Self>> From<Vec<T>> for Data {
+    fn from(list: Vec<T>) -> Self {
+        Self::List(list.into_iter().map(Into::into).collect())
+    }
+}

@@ -1,0 +1,389 @@
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::sync::Arc;
+
+use ndarray::{ArcArray2, Array2, ArrayView2, s};
+
+use super::{Attribute, Attributes, Sampling};
+use crate::error::{Error, Result};
+use crate::kernels::LineSlice;
+
+/// What the rows of a [`Table`] are.
+pub trait Contents: Copy + fmt::Debug + PartialEq + Send + Sync + 'static {
+    /// What a row is called.
+    const NAME: &'static str;
+    /// The columns that every such table starts with.
+    const COLUMNS: &'static [&'static str];
+}
+
+/// Rows are lines `t x1 y1 z1 x2 y2 z2` (ms, mm).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lines;
+
+impl Contents for Lines {
+    const NAME: &'static str = "LineData";
+    const COLUMNS: &'static [&'static str] = &["t", "x1", "y1", "z1", "x2", "y2", "z2"];
+}
+
+/// Rows are points `t x y z` (ms, mm).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Points;
+
+impl Contents for Points {
+    const NAME: &'static str = "PointData";
+    const COLUMNS: &'static [&'static str] = &["t", "x", "y", "z"];
+}
+
+/// Lines of response: rows `t x1 y1 z1 x2 y2 z2 ...` (ms, mm).
+pub type LineData = Table<Lines>;
+/// Points: rows `t x y z ...` (ms, mm).
+pub type PointData = Table<Points>;
+
+/// Rows of `f64` with named columns, attributes, and a rule that cuts them into samples.
+///
+/// Clones and samples share the rows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Table<C> {
+    rows: ArcArray2<f64>,
+    columns: Arc<[String]>,
+    attributes: Attributes,
+    sampling: Sampling,
+    samples: Arc<[Range<usize>]>,
+    contents: PhantomData<C>,
+}
+
+impl<C: Contents> Table<C> {
+    /// A table of `rows` (n x columns, row-major), as one sample. Columns beyond the standard ones are named
+    /// `col7`, `col8`, ... by position.
+    ///
+    /// # Errors
+    /// [`Error::Columns`] if there are fewer columns than lines (7) or points (4) have.
+    pub fn new(rows: Array2<f64>) -> Result<Self> {
+        let extra: Vec<String> = (C::COLUMNS.len()..rows.ncols()).map(|n| format!("col{n}")).collect();
+        Self::with_columns(rows, &extra)
+    }
+
+    /// A table whose columns beyond the standard ones have the names `extra`.
+    ///
+    /// # Errors
+    /// [`Error::Columns`] if the number of columns does not fit the names.
+    pub fn with_columns<S: AsRef<str>>(rows: Array2<f64>, extra: &[S]) -> Result<Self> {
+        let standard = C::COLUMNS.iter().copied();
+        let columns: Vec<String> = standard.chain(extra.iter().map(AsRef::as_ref)).map(str::to_owned).collect();
+        Self::with_all_columns(rows, columns)
+    }
+
+    /// A table with all its column names, the standard ones first.
+    pub(crate) fn with_all_columns(rows: Array2<f64>, columns: impl Into<Arc<[String]>>) -> Result<Self> {
+        let columns = columns.into();
+        if rows.ncols() != columns.len() {
+            return Err(Error::Columns(format!(
+                "{} needs the columns {}, but the rows have {} values",
+                C::NAME,
+                columns.join(" "),
+                rows.ncols()
+            )));
+        }
+        let n_rows = rows.nrows();
+        Ok(Self {
+            rows: rows.as_standard_layout().into_owned().into_shared(),
+            columns,
+            attributes: Attributes::new(),
+            sampling: Sampling::Whole,
+            samples: Arc::from([Range { start: 0, end: n_rows }]),
+            contents: PhantomData,
+        })
+    }
+
+    /// The same table, cut into samples by `sampling`.
+    ///
+    /// # Errors
+    /// [`Error::Sampling`] if the rule cannot cut this table.
+    pub fn with_sampling(mut self, sampling: Sampling) -> Result<Self> {
+        self.samples = sampling.ranges(self.n_rows())?.into();
+        self.sampling = sampling;
+        Ok(self)
+    }
+
+    /// The same table with an attribute set.
+    #[must_use]
+    pub fn with_attribute(mut self, name: impl Into<String>, value: Attribute) -> Self {
+        self.attributes.insert(name.into(), value);
+        self
+    }
+
+    pub(crate) fn with_attributes(mut self, attributes: Attributes) -> Self {
+        self.attributes = attributes;
+        self
+    }
+
+    /// The rows, n x columns.
+    #[must_use]
+    pub fn rows(&self) -> ArrayView2<'_, f64> {
+        self.rows.view()
+    }
+
+    /// All values, row after row.
+    #[must_use]
+    pub fn values(&self) -> &[f64] {
+        self.rows.as_slice().expect("whole rows of a standard layout should be contiguous")
+    }
+
+    /// Number of rows.
+    #[must_use]
+    pub fn n_rows(&self) -> usize {
+        self.rows.nrows()
+    }
+
+    /// The names of the columns.
+    #[must_use]
+    pub fn columns(&self) -> &[String] {
+        &self.columns
+    }
+
+    /// The position of a column.
+    #[must_use]
+    pub fn column_index(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|column| column == name)
+    }
+
+    /// The attributes.
+    #[must_use]
+    pub fn attributes(&self) -> &Attributes {
+        &self.attributes
+    }
+
+    /// The rule that cuts the table into samples.
+    #[must_use]
+    pub fn sampling(&self) -> &Sampling {
+        &self.sampling
+    }
+
+    /// The samples, as ranges of rows.
+    #[must_use]
+    pub fn sample_ranges(&self) -> &[Range<usize>] {
+        &self.samples
+    }
+
+    /// Number of samples.
+    #[must_use]
+    pub fn n_samples(&self) -> usize {
+        self.samples.len()
+    }
+
+    /// A sample: a table of its own with the same attributes, which shares this table's rows.
+    ///
+    /// # Panics
+    /// If there are not that many samples.
+    #[must_use]
+    pub fn sample(&self, index: usize) -> Self {
+        self.view(self.samples[index].clone())
+    }
+
+    /// The samples, one after another.
+    pub fn samples(&self) -> impl ExactSizeIterator<Item = Self> + '_ {
+        self.samples.iter().map(|range| self.view(range.clone()))
+    }
+
+    /// The samples `range` as explicit ranges over just the rows that they need; shares the rows.
+    ///
+    /// # Errors
+    /// [`Error::Sampling`] if there are not that many samples.
+    pub fn select(&self, range: Range<usize>) -> Result<Self> {
+        let chosen = self.samples.get(range.clone()).ok_or_else(|| {
+            Error::Sampling(format!("samples {}..{} of {}", range.start, range.end, self.samples.len()))
+        })?;
+        let start = chosen.iter().map(|r| r.start).min().unwrap_or(0);
+        let end = chosen.iter().map(|r| r.end).max().unwrap_or(0);
+        let ranges: Vec<_> = chosen.iter().map(|r| r.start - start..r.end - start).collect();
+        self.view(start..end).with_sampling(Sampling::Ranges(ranges))
+    }
+
+    fn view(&self, rows: Range<usize>) -> Self {
+        Self {
+            samples: Arc::from([Range { start: 0, end: rows.len() }]),
+            rows: self.rows.clone().slice_move(s![rows, ..]),
+            columns: Arc::clone(&self.columns),
+            attributes: self.attributes.clone(),
+            sampling: Sampling::Whole,
+            contents: PhantomData,
+        }
+    }
+
+    /// The same table with a further column, as its last, or with the values of a column of that name replaced.
+    ///
+    /// # Panics
+    /// If there are not as many values as rows.
+    #[must_use]
+    pub fn with_column(&self, name: &str, values: &[f64]) -> Self {
+        assert_eq!(values.len(), self.n_rows(), "a column should have a value for each row");
+        let found = self.column_index(name);
+        let n_columns = self.columns.len() + usize::from(found.is_none());
+        let mut rows = Array2::zeros((self.n_rows(), n_columns));
+        rows.slice_mut(s![.., ..self.columns.len()]).assign(&self.rows);
+        rows.column_mut(found.unwrap_or(n_columns - 1)).assign(&ndarray::aview1(values));
+        let mut columns = self.columns.to_vec();
+        if found.is_none() {
+            columns.push(name.to_owned());
+        }
+        Self { rows: rows.into_shared(), columns: columns.into(), ..self.clone() }
+    }
+
+    /// The same table without a column.
+    pub(crate) fn without_column(&self, index: usize) -> Self {
+        let keep: Vec<usize> = (0..self.columns.len()).filter(|&n| n != index).collect();
+        let columns: Vec<String> = keep.iter().map(|&n| self.columns[n].clone()).collect();
+        Self { rows: self.rows.select(ndarray::Axis(1), &keep).into_shared(), columns: columns.into(), ..self.clone() }
+    }
+
+    /// The rows of the given indices, as one sample.
+    pub(crate) fn take(&self, indices: &[usize]) -> Self {
+        let rows = self.rows.select(ndarray::Axis(0), indices).into_shared();
+        Self { rows, ..self.view(0..0) }.as_one_sample()
+    }
+
+    /// No rows, the same columns.
+    pub(crate) fn empty(&self) -> Self {
+        self.take(&[])
+    }
+
+    pub(crate) fn as_one_sample(mut self) -> Self {
+        self.sampling = Sampling::Whole;
+        self.samples = Arc::from([Range { start: 0, end: self.n_rows() }]);
+        self
+    }
+
+    /// One table of the rows of several, each of which stays one sample. One table passes unchanged; of plain attributes
+    /// those stay that are equal in all.
+    ///
+    /// # Errors
+    /// [`Error::Columns`] if the columns differ.
+    pub fn stack(tables: Vec<Self>) -> Result<Self> {
+        let [first, others @ ..] = tables.as_slice() else {
+            let n = C::COLUMNS.len();
+            return Self::new(Array2::zeros((0, n)))?.with_sampling(Sampling::Ranges(Vec::new()));
+        };
+        if others.is_empty() {
+            return Ok(first.clone());
+        }
+        if let Some(other) = others.iter().find(|other| other.columns != first.columns) {
+            return Err(Error::Columns(format!(
+                "cannot stack tables with different columns: {} and {}",
+                first.columns.join(" "),
+                other.columns.join(" ")
+            )));
+        }
+        let mut attributes = first.attributes.clone();
+        attributes.retain(|name, value| {
+            !name.starts_with('_') && others.iter().all(|other| other.attributes.get(name) == Some(value))
+        });
+        let mut values = Vec::with_capacity(tables.iter().map(|table| table.values().len()).sum());
+        let mut ranges = Vec::with_capacity(tables.len());
+        let mut start = 0;
+        for table in &tables {
+            values.extend_from_slice(table.values());
+            ranges.push(start..start + table.n_rows());
+            start += table.n_rows();
+        }
+        let rows = Array2::from_shape_vec((start, first.columns.len()), values)
+            .expect("stacked rows should have the columns of the first table: checked above");
+        Self::with_all_columns(rows, Arc::clone(&first.columns))?
+            .with_attributes(attributes)
+            .with_sampling(Sampling::Ranges(ranges))
+    }
+}
+
+impl LineData {
+    /// The lines, as kernels take them.
+    #[must_use]
+    pub fn line_slice(&self) -> LineSlice<'_> {
+        LineSlice::new(self.values(), self.columns.len()).expect("line data should have at least seven columns")
+    }
+}
+
+impl PointData {
+    /// Coordinates of the points.
+    #[must_use]
+    pub fn positions(&self) -> Vec<[f64; 3]> {
+        self.values().chunks_exact(self.columns.len()).map(|row| [row[1], row[2], row[3]]).collect()
+    }
+}
+
+impl<C: Contents> fmt::Display for Table<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// Rows shown at the start and at the end.
+        const SHOWN: usize = 3;
+        let n = self.n_rows();
+        writeln!(f, "{}: {n} rows x {} columns, {} samples ({})", C::NAME, self.columns.len(), self.n_samples(), self.sampling)?;
+        writeln!(f, "{}", self.columns.join(" "))?;
+        for (index, row) in self.rows.rows().into_iter().enumerate() {
+            if index == SHOWN && n > 2 * SHOWN {
+                writeln!(f, "...")?;
+            }
+            if index < SHOWN || index + SHOWN >= n {
+                writeln!(f, "{}", row.iter().map(f64::to_string).collect::<Vec<_>>().join(" "))?;
+            }
+        }
+        let names: Vec<&str> = self.attributes.keys().map(String::as_str).collect();
+        write!(f, "attributes: {}", if names.is_empty() { "none".to_owned() } else { names.join(" ") })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn points(n: usize) -> PointData {
+        PointData::new(Array2::from_shape_fn((n, 5), |(row, column)| (row * 10 + column) as f64)).unwrap()
+    }
+
+    #[test]
+    fn samples_share_the_rows_of_their_table() {
+        let table = points(10).with_sampling(Sampling::count(5).overlap(2)).unwrap();
+        let sample = table.sample(1);
+        assert_eq!(sample.rows(), table.rows().slice(s![3..8, ..]));
+        assert!(std::ptr::eq(&raw const sample.values()[0], &raw const table.values()[15]));
+    }
+
+    #[test]
+    fn too_few_columns_are_an_error_and_unnamed_ones_are_named_by_position() {
+        assert!(matches!(PointData::new(Array2::zeros((2, 3))), Err(Error::Columns(_))));
+        assert!(matches!(LineData::new(Array2::zeros((2, 6))), Err(Error::Columns(_))));
+        assert_eq!(points(1).columns(), ["t", "x", "y", "z", "col4"]);
+    }
+
+    #[test]
+    fn a_column_is_appended_once_and_then_replaced() {
+        let once = points(2).with_column("label", &[1.0, 2.0]);
+        let twice = once.with_column("label", &[3.0, 4.0]);
+        assert_eq!(once.columns(), twice.columns());
+        assert_eq!(twice.rows().column(5).to_vec(), [3.0, 4.0]);
+        assert_eq!(twice.without_column(5), points(2));
+    }
+
+    #[test]
+    fn stacking_keeps_tables_as_samples_and_equal_plain_attributes() {
+        let table = |n: usize, shared: f64| {
+            points(n)
+                .with_attribute("same", Attribute::Number(1.0))
+                .with_attribute("other", Attribute::Number(shared))
+                .with_attribute("_hidden", Attribute::Number(1.0))
+        };
+        let stacked = PointData::stack(vec![table(2, 1.0), table(0, 2.0), table(3, 1.0)]).unwrap();
+        assert_eq!(stacked.sample_ranges(), [0..2, 2..2, 2..5]);
+        assert_eq!(stacked.attributes().keys().collect::<Vec<_>>(), ["same"]);
+        assert_eq!(PointData::stack(Vec::new()).unwrap().n_rows(), 0);
+        let other = points(1).with_column("label", &[0.0]);
+        assert!(matches!(PointData::stack(vec![points(1), other]), Err(Error::Columns(_))));
+    }
+
+    #[test]
+    fn selecting_samples_keeps_only_their_rows() {
+        let table = points(10).with_sampling(Sampling::count(3).overlap(1)).unwrap();
+        let some = table.select(1..3).unwrap();
+        assert_eq!((some.n_rows(), some.sample_ranges()), (5, &[0..3, 2..5][..]));
+        assert_eq!(some.sample(1), table.sample(2));
+        assert!(table.select(3..9).is_err());
+    }
+}

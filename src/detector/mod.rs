@@ -1,0 +1,3 @@
+//! Detector physics.
+
+pub mod simulator;

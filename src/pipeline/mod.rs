@@ -1,0 +1,126 @@
+//! A pipeline is a list of steps: filters, which run on each sample in parallel, and reducers, which take everything at once.
+
+mod executor;
+mod expression;
+pub mod recipe;
+mod registry;
+mod step;
+
+use std::fmt;
+
+pub use executor::{Progress, Report, StepReport};
+pub use recipe::Recipe;
+pub use step::{Context, Filter, IntoStep, IsFilter, IsReducer, IsStep, Outcome, Reducer, Step};
+
+use crate::Backend;
+use crate::data::{Data, Kind};
+use crate::error::{Error, Result};
+
+/// A list of steps that turns samples into points and points into trajectories.
+///
+/// ```
+/// use pept::tracking::{Centroids, Cutpoints, Hdbscan, SplitLabels};
+/// use pept::{Backend, Pipeline, transform::Stack, trajectory::Segregate};
+///
+/// let pept_ml = Pipeline::new()
+///     .then(Cutpoints::new(0.5)) // mm
+///     .then(Hdbscan::new(0.15).max_tracers(2))
+///     .then(SplitLabels::new())
+///     .then(Centroids::new().error(true))
+///     .then(Stack::new())
+///     .then(Segregate::new(40, 10.0))
+///     .backend(Backend::Cpu);
+/// assert_eq!(pept_ml.steps().len(), 6);
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Pipeline {
+    steps: Vec<Step>,
+    backend: Backend,
+    seed: u64,
+}
+
+impl Pipeline {
+    /// A pipeline without steps, on the CPU, with seed 0.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Appends a step: a filter, a reducer or a [`Step`].
+    #[must_use]
+    pub fn then<M>(mut self, step: impl IntoStep<M>) -> Self {
+        self.steps.push(step.into_step());
+        self
+    }
+
+    /// Where kernels run; the results are the same.
+    #[must_use]
+    pub fn backend(self, backend: Backend) -> Self {
+        Self { backend, ..self }
+    }
+
+    /// The seed of every step that draws random numbers.
+    #[must_use]
+    pub fn seed(self, seed: u64) -> Self {
+        Self { seed, ..self }
+    }
+
+    /// The steps.
+    #[must_use]
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// Checks the parameters of all steps, and that each takes the kind of data that the one before gives.
+    ///
+    /// # Errors
+    /// [`Error::Step`] with the first step that cannot stand where it stands.
+    pub fn check(&self, input: Kind) -> Result<()> {
+        let mut kind = input;
+        for (number, step) in (1..).zip(&self.steps) {
+            let (takes, gives) = step.kinds();
+            let fits = takes == Kind::Any || kind == Kind::Any || takes == kind;
+            let kinds = if fits { Ok(()) } else { Err(Error::Kind { needed: takes, found: kind }) };
+            kinds.and_then(|()| step.check()).map_err(|source| Error::Step {
+                number,
+                name: step.name().to_owned(),
+                source: Box::new(source),
+            })?;
+            if gives != Kind::Any {
+                kind = gives;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs all steps on the samples of a table, on the current rayon pool.
+    ///
+    /// A pipeline that ends in a filter gives the list of processed samples.
+    ///
+    /// # Errors
+    /// What [`check`](Self::check) finds, before any work, and what stops a step.
+    pub fn fit(&self, input: impl Into<Data>) -> Result<Data> {
+        Ok(self.run(input, &|_| ())?.0)
+    }
+
+    /// As [`fit`](Self::fit), with calls to `progress` on the way (from any thread) and a report at the end.
+    ///
+    /// # Errors
+    /// As [`fit`](Self::fit).
+    pub fn run(&self, input: impl Into<Data>, progress: &(dyn Fn(Progress) + Sync)) -> Result<(Data, Report)> {
+        executor::run(self, input.into(), progress)
+    }
+}
+
+impl fmt::Display for Pipeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pipeline on {}, seed {}", self.backend, self.seed)?;
+        for (number, step) in (1..).zip(&self.steps) {
+            match step.role() {
+                step::Role::Filter(step) => write!(f, "\n{number:3}. {step:?}")?,
+                step::Role::Reducer(step) => write!(f, "\n{number:3}. {step:?} (all samples)")?,
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,72 @@
+//! The steps that recipes know by name. A new step is one more line here.
+
+use serde::de::value::Error as Nothing;
+use serde::de::{Deserialize, Deserializer, Visitor};
+
+use super::{IntoStep, Step};
+use crate::tracking::{Centroids, Cutpoints, Hdbscan, SplitLabels};
+use crate::trajectory::Segregate;
+use crate::transform::Stack;
+
+/// A step that recipes know.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// Its name in recipes.
+    pub(super) name: &'static str,
+    /// Names of its parameters.
+    pub(super) parameters: fn() -> &'static [&'static str],
+    /// Makes it from its parameters.
+    pub(super) build: fn(toml::Table) -> Result<Step, toml::de::Error>,
+}
+
+pub(super) const STEPS: &[Entry] = &[
+    entry::<Cutpoints, _>("Cutpoints"),
+    entry::<Hdbscan, _>("HDBSCAN"),
+    entry::<SplitLabels, _>("SplitLabels"),
+    entry::<Centroids, _>("Centroids"),
+    entry::<Stack, _>("Stack"),
+    entry::<Segregate, _>("Segregate"),
+];
+
+const fn entry<S: for<'de> Deserialize<'de> + IntoStep<M>, M>(name: &'static str) -> Entry {
+    Entry { name, parameters: fields::<S>, build: |table| table.try_into::<S>().map(IntoStep::into_step) }
+}
+
+/// The names of a struct's fields, as serde knows them.
+fn fields<S: for<'de> Deserialize<'de>>() -> &'static [&'static str] {
+    struct Fields<'a>(&'a mut &'static [&'static str]);
+    impl<'de> Deserializer<'de> for Fields<'_> {
+        type Error = Nothing;
+        fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Nothing> {
+            Err(serde::de::Error::custom("steps should be structs"))
+        }
+        fn deserialize_struct<V: Visitor<'de>>(
+            self,
+            _: &'static str,
+            fields: &'static [&'static str],
+            _: V,
+        ) -> Result<V::Value, Nothing> {
+            *self.0 = fields;
+            Err(serde::de::Error::custom("only the names are wanted"))
+        }
+        serde::forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+            newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+        }
+    }
+    let mut names: &[&str] = &[];
+    drop(S::deserialize(Fields(&mut names)));
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameter_names_are_those_of_the_steps() {
+        let names = |step: &str| (STEPS.iter().find(|entry| entry.name == step).unwrap().parameters)();
+        assert_eq!(names("HDBSCAN"), ["true_fraction", "max_tracers"]);
+        assert!(names("Cutpoints").contains(&"max_distance"));
+    }
+}

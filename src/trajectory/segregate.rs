@@ -1,0 +1,171 @@
+use serde::{Deserialize, Serialize};
+
+use crate::data::PointData;
+use crate::error::{Error, Result};
+use crate::pipeline::{Context, Reducer};
+
+/// Joins points into trajectories and appends the column `label`: the trajectory's number, -1 for none.
+///
+/// All points together are sorted by time. Points `i < j` are connected when `j - i <= window`,
+/// `t_j - t_i <= max_time_interval` and they are closer than `cut_distance`. Connected components are trajectories,
+/// numbered in order of first appearance; those below `min_trajectory_size` points have label -1. This equals cutting
+/// the minimum spanning tree over the window. O(N window) time, O(N) memory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Segregate {
+    window: usize,
+    cut_distance: f64,
+    #[serde(default = "default_size")]
+    min_trajectory_size: usize,
+    #[serde(default = "no_limit")]
+    max_time_interval: f64,
+}
+
+fn default_size() -> usize {
+    5
+}
+
+fn no_limit() -> f64 {
+    f64::INFINITY
+}
+
+impl Segregate {
+    /// Each point is compared with the `window` next ones; closer than `cut_distance` (mm) connects. At least 5 points make a
+    /// trajectory.
+    #[must_use]
+    pub fn new(window: usize, cut_distance: f64) -> Self {
+        Self { window, cut_distance, min_trajectory_size: default_size(), max_time_interval: no_limit() }
+    }
+
+    /// The fewest points of a trajectory.
+    #[must_use]
+    pub fn min_trajectory_size(self, min_trajectory_size: usize) -> Self {
+        Self { min_trajectory_size, ..self }
+    }
+
+    /// Points further apart in time (ms) are not connected.
+    #[must_use]
+    pub fn max_time_interval(self, max_time_interval: f64) -> Self {
+        Self { max_time_interval, ..self }
+    }
+
+    /// Labels of points `[t, x, y, z]` in the order of time.
+    fn labels(&self, points: &[[f64; 4]]) -> Vec<f64> {
+        let mut components = Components::new(points.len());
+        for (i, a) in points.iter().enumerate() {
+            for (j, b) in points.iter().enumerate().skip(i + 1).take(self.window) {
+                if b[0] - a[0] > self.max_time_interval {
+                    break;
+                }
+                let squared: f64 = (1..4).map(|k| (b[k] - a[k]) * (b[k] - a[k])).sum();
+                if squared.sqrt() < self.cut_distance {
+                    components.join(i, j);
+                }
+            }
+        }
+        let roots: Vec<usize> = (0..points.len()).map(|n| components.root(n)).collect();
+        let mut sizes = vec![0_usize; points.len()];
+        for &root in &roots {
+            sizes[root] += 1;
+        }
+        let mut label_of_root = vec![-1.0; points.len()];
+        let mut next = 0.0;
+        roots
+            .into_iter()
+            .map(|root| {
+                if sizes[root] >= self.min_trajectory_size && label_of_root[root] < 0.0 {
+                    label_of_root[root] = next;
+                    next += 1.0;
+                }
+                label_of_root[root]
+            })
+            .collect()
+    }
+}
+
+impl Reducer for Segregate {
+    type Input = PointData;
+    type Output = PointData;
+
+    fn check(&self) -> Result<()> {
+        let parameter = |name, value: String, needed| Err(Error::Parameter { name, value, needed });
+        if self.window == 0 {
+            return parameter("window", "0".into(), "1 point or more");
+        }
+        if self.cut_distance.is_nan() || self.cut_distance < 0.0 {
+            return parameter("cut_distance", self.cut_distance.to_string(), "a distance in mm that is not negative");
+        }
+        if self.max_time_interval.is_nan() || self.max_time_interval < 0.0 {
+            return parameter("max_time_interval", self.max_time_interval.to_string(), "a time in ms that is not negative");
+        }
+        Ok(())
+    }
+
+    fn reduce(&self, tables: Vec<PointData>, _: &Context<'_>) -> Result<PointData> {
+        let points = PointData::stack(tables)?;
+        let times = points.rows().column(0).to_vec();
+        let mut order: Vec<usize> = (0..points.n_rows()).collect();
+        order.sort_by(|&a, &b| times[a].total_cmp(&times[b])); // stable
+        let sorted = points.take(&order);
+        let rows: Vec<[f64; 4]> = sorted.rows().rows().into_iter().map(|row| [row[0], row[1], row[2], row[3]]).collect();
+        Ok(sorted.with_column("label", &self.labels(&rows)))
+    }
+}
+
+/// Disjoint sets of points.
+struct Components {
+    parents: Vec<usize>,
+}
+
+impl Components {
+    fn new(n: usize) -> Self {
+        Self { parents: (0..n).collect() }
+    }
+
+    fn root(&mut self, mut n: usize) -> usize {
+        while self.parents[n] != n {
+            self.parents[n] = self.parents[self.parents[n]]; // path halving
+            n = self.parents[n];
+        }
+        n
+    }
+
+    fn join(&mut self, a: usize, b: usize) {
+        let (a, b) = (self.root(a), self.root(b));
+        // The earlier point is the root: trees stay shallow, since points join what came before them.
+        self.parents[a.max(b)] = a.min(b);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array2;
+
+    use super::*;
+    use crate::Backend;
+
+    fn labels(step: &Segregate, points: &[[f64; 4]]) -> Vec<f64> {
+        let context = Context { backend: &Backend::Cpu, seed: 0, step: 0, sample: 0, member: 0 };
+        let table = PointData::new(Array2::from(points.to_vec())).unwrap();
+        let out = step.reduce(vec![table], &context).unwrap();
+        out.rows().column(4).to_vec()
+    }
+
+    #[test]
+    fn trajectories_count_in_order_of_first_appearance_and_small_ones_are_noise() {
+        let step = Segregate::new(3, 1.5).min_trajectory_size(2);
+        // Two interleaved tracks, unsorted in time, and a lone point.
+        let points = [[3.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0], [2.0, 99.0, 0.0, 0.0], [1.0, 50.0, 0.0, 0.0], [4.0, 51.0, 0.0, 0.0]];
+        assert_eq!(labels(&step, &points), [0.0, 1.0, -1.0, 0.0, 1.0]);
+    }
+
+    #[test]
+    fn the_window_and_the_time_interval_limit_connections() {
+        let points = [[0.0, 0.0, 0.0, 0.0], [1.0, 9.0, 0.0, 0.0], [10.0, 0.0, 0.0, 0.0]];
+        let step = |window: usize| Segregate::new(window, 1.0).min_trajectory_size(2);
+        assert_eq!(labels(&step(2), &points), [0.0, -1.0, 0.0]);
+        assert_eq!(labels(&step(1), &points), [-1.0; 3]);
+        assert_eq!(labels(&step(2).max_time_interval(9.0), &points), [-1.0; 3]);
+        assert_eq!(labels(&step(2), &[]), []);
+    }
+}

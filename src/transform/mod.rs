@@ -1,0 +1,5 @@
+//! Steps for any table.
+
+mod stack;
+
+pub use stack::Stack;
