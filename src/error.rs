@@ -88,13 +88,21 @@ impl Error {
     /// For `map_err` on reading a file.
     pub(crate) fn reading(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
-        move |source| Self::Io { action: "read", path, source }
+        move |source| Self::Io {
+            action: "read",
+            path,
+            source,
+        }
     }
 
     /// For `map_err` on writing a file.
     pub(crate) fn writing(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
-        move |source| Self::Io { action: "write", path, source }
+        move |source| Self::Io {
+            action: "write",
+            path,
+            source,
+        }
     }
 }
 

@@ -1,1 +1,29 @@
-fn main(){}
+//! One binary with all integration tests: linking wgpu once saves minutes.
+//!
+//! Trials that need what this machine lacks (an adapter, the recordings in `../shared`) are marked ignored, with the
+//! reason in their name: libtest cannot do that at run time, libtest-mimic can.
+
+/// CPU against GPU, and both against brute force.
+mod agreement;
+/// The program, as a person types it.
+mod cli;
+/// The clusterer against its plain reference.
+mod clustering;
+/// What is said of each kernel and step by vectors made with the Python package `pept`.
+mod golden;
+/// Pipelines on real and simulated recordings: results, determinism, own steps.
+mod pipeline;
+mod support;
+
+use libtest_mimic::{Arguments, Trial};
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let mut trials: Vec<Trial> = Vec::new();
+    trials.extend(golden::trials());
+    trials.extend(agreement::trials());
+    trials.extend(clustering::trials());
+    trials.extend(pipeline::trials());
+    trials.extend(cli::trials());
+    libtest_mimic::run(&arguments, trials).exit();
+}

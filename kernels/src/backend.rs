@@ -26,7 +26,10 @@ impl Backend {
         #[cfg(feature = "gpu")]
         match Gpu::new() {
             Ok(gpu) if !gpu.is_software() => return Self::Gpu(gpu),
-            Ok(gpu) => tracing::debug!(adapter = gpu.name(), "software adapter ignored, kernels run on the CPU"),
+            Ok(gpu) => tracing::debug!(
+                adapter = gpu.name(),
+                "software adapter ignored, kernels run on the CPU"
+            ),
             Err(error) => tracing::debug!(%error, "kernels run on the CPU"),
         }
         Self::Cpu
@@ -40,7 +43,9 @@ impl Backend {
         #[cfg(feature = "gpu")]
         return Gpu::new().map(Self::Gpu);
         #[cfg(not(feature = "gpu"))]
-        Err(crate::KernelError::NoAdapter { reason: "this program was built without the feature `gpu`".into() })
+        Err(crate::KernelError::NoAdapter {
+            reason: "this program was built without the feature `gpu`".into(),
+        })
     }
 
     /// `"cpu"` or `"gpu"`.

@@ -51,7 +51,9 @@ pub enum KernelError {
         available: u64,
     },
     /// No adapter that can run compute shaders through Vulkan, Metal or DX12.
-    #[error("no GPU adapter: {reason}; run on the CPU, or install a Vulkan driver (on Debian: mesa-vulkan-drivers)")]
+    #[error(
+        "no GPU adapter: {reason}; run on the CPU, or install a Vulkan driver (on Debian: mesa-vulkan-drivers)"
+    )]
     NoAdapter {
         /// What was looked for, and what was found.
         reason: String,

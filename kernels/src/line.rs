@@ -19,7 +19,10 @@ impl<'a> LineSlice<'a> {
     /// Lines from rows of exactly seven columns.
     #[must_use]
     pub fn from_rows(rows: &'a [[f64; MIN_COLUMNS]]) -> Self {
-        Self { values: rows.as_flattened(), n_columns: MIN_COLUMNS }
+        Self {
+            values: rows.as_flattened(),
+            n_columns: MIN_COLUMNS,
+        }
     }
 
     /// Lines from a flat, row-major slice with `n_columns >= 7` values a row.
@@ -28,7 +31,10 @@ impl<'a> LineSlice<'a> {
     /// [`KernelError::Rows`] for short rows or a slice that is not a whole number of them.
     pub fn new(values: &'a [f64], n_columns: usize) -> Result<Self> {
         if n_columns < MIN_COLUMNS || !values.len().is_multiple_of(n_columns) {
-            return Err(KernelError::Rows { len: values.len(), width: n_columns });
+            return Err(KernelError::Rows {
+                len: values.len(),
+                width: n_columns,
+            });
         }
         Ok(Self { values, n_columns })
     }
@@ -48,18 +54,25 @@ impl<'a> LineSlice<'a> {
     /// The first seven columns of each line.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = &'a [f64; MIN_COLUMNS]> + use<'a> {
         self.values.chunks_exact(self.n_columns).map(|row| {
-            row.first_chunk().expect("rows should have at least seven columns: checked in `new`")
+            row.first_chunk()
+                .expect("rows should have at least seven columns: checked in `new`")
         })
     }
 
     /// The lines of a range of rows.
     pub(crate) fn range(&self, rows: &Range<usize>) -> Self {
-        Self { values: &self.values[rows.start * self.n_columns..rows.end * self.n_columns], ..*self }
+        Self {
+            values: &self.values[rows.start * self.n_columns..rows.end * self.n_columns],
+            ..*self
+        }
     }
 
     /// Checks that every value is finite.
     pub(crate) fn check_finite(&self) -> Result<()> {
-        match self.rows().position(|row| !row.iter().all(|x| x.is_finite())) {
+        match self
+            .rows()
+            .position(|row| !row.iter().all(|x| x.is_finite()))
+        {
             Some(line) => Err(KernelError::NotFinite { line }),
             None => Ok(()),
         }
@@ -102,7 +115,12 @@ pub(crate) struct Ray {
 impl Ray {
     pub(crate) fn new(&[t, x1, y1, z1, x2, y2, z2]: &[f64; MIN_COLUMNS]) -> Self {
         let u = [x2 - x1, y2 - y1, z2 - z1];
-        Self { t, p: [x1, y1, z1], u, uu: dot(u, u) }
+        Self {
+            t,
+            p: [x1, y1, z1],
+            u,
+            uu: dot(u, u),
+        }
     }
 }
 
@@ -113,7 +131,11 @@ pub(crate) fn dot(a: [f64; 3], b: [f64; 3]) -> f64 {
 
 /// Vector product.
 pub(crate) fn cross(a: [f64; 3], b: [f64; 3]) -> [f64; 3] {
-    [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
+    [
+        a[1] * b[2] - a[2] * b[1],
+        a[2] * b[0] - a[0] * b[2],
+        a[0] * b[1] - a[1] * b[0],
+    ]
 }
 
 /// Difference.

@@ -32,14 +32,21 @@ mod tests {
     #[test]
     fn every_shader_parses_and_validates_with_core_features_only() {
         for shader in ALL {
-            let module = naga::front::wgsl::parse_str(shader.wgsl)
-                .unwrap_or_else(|e| panic!("{}", e.emit_to_string_with_path(shader.wgsl, shader.name)));
-            let mut validator =
-                naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::empty());
+            let module = naga::front::wgsl::parse_str(shader.wgsl).unwrap_or_else(|e| {
+                panic!("{}", e.emit_to_string_with_path(shader.wgsl, shader.name))
+            });
+            let mut validator = naga::valid::Validator::new(
+                naga::valid::ValidationFlags::all(),
+                naga::valid::Capabilities::empty(),
+            );
             if let Err(e) = validator.validate(&module) {
                 panic!("{}", e.emit_to_string_with_path(shader.wgsl, shader.name));
             }
-            assert!(module.entry_points.iter().any(|entry| entry.name == "main"), "{}", shader.name);
+            assert!(
+                module.entry_points.iter().any(|entry| entry.name == "main"),
+                "{}",
+                shader.name
+            );
         }
     }
 
@@ -48,8 +55,13 @@ mod tests {
     #[test]
     fn no_shader_returns_before_its_last_barrier() {
         for shader in ALL {
-            let Some(last_barrier) = shader.wgsl.rfind("workgroupBarrier()") else { continue };
-            let main = shader.wgsl.find("fn main").expect("every shader has an entry point `main`");
+            let Some(last_barrier) = shader.wgsl.rfind("workgroupBarrier()") else {
+                continue;
+            };
+            let main = shader
+                .wgsl
+                .find("fn main")
+                .expect("every shader has an entry point `main`");
             let before = &shader.wgsl[main..last_barrier];
             assert!(!before.contains("return"), "{}", shader.name);
         }

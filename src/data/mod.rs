@@ -72,8 +72,16 @@ impl Data {
     /// Rows of all samples: a row counts as often as samples have it.
     pub(crate) fn sample_rows(&self) -> usize {
         match self {
-            Self::Lines(table) => table.sample_ranges().iter().map(ExactSizeIterator::len).sum(),
-            Self::Points(table) => table.sample_ranges().iter().map(ExactSizeIterator::len).sum(),
+            Self::Lines(table) => table
+                .sample_ranges()
+                .iter()
+                .map(ExactSizeIterator::len)
+                .sum(),
+            Self::Points(table) => table
+                .sample_ranges()
+                .iter()
+                .map(ExactSizeIterator::len)
+                .sum(),
             Self::List(list) => list.iter().map(Self::n_rows).sum(),
         }
     }
@@ -101,7 +109,11 @@ impl Data {
     /// # Errors
     /// [`Error::Kind`] if it holds lines, [`Error::Columns`] if the tables have different columns.
     pub fn into_points(self) -> Result<PointData> {
-        let tables: Vec<PointData> = self.flatten().into_iter().map(Element::from_data).collect::<Result<_>>()?;
+        let tables: Vec<PointData> = self
+            .flatten()
+            .into_iter()
+            .map(Element::from_data)
+            .collect::<Result<_>>()?;
         PointData::stack(tables)
     }
 }
@@ -127,7 +139,10 @@ impl Element for LineData {
     fn from_data(data: Data) -> Result<Self> {
         match data {
             Data::Lines(table) => Ok(table),
-            Data::Points(_) | Data::List(_) => Err(Error::Kind { needed: Kind::Lines, found: Kind::Points }),
+            Data::Points(_) | Data::List(_) => Err(Error::Kind {
+                needed: Kind::Lines,
+                found: Kind::Points,
+            }),
         }
     }
 
@@ -142,7 +157,10 @@ impl Element for PointData {
     fn from_data(data: Data) -> Result<Self> {
         match data {
             Data::Points(table) => Ok(table),
-            Data::Lines(_) | Data::List(_) => Err(Error::Kind { needed: Kind::Points, found: Kind::Lines }),
+            Data::Lines(_) | Data::List(_) => Err(Error::Kind {
+                needed: Kind::Points,
+                found: Kind::Lines,
+            }),
         }
     }
 

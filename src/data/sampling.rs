@@ -50,8 +50,12 @@ impl Sampling {
     /// [`Error::Sampling`] if the overlap is not below the size.
     pub fn check(&self) -> Result<()> {
         match *self {
-            Self::Count { size, overlap } if size > 0 && overlap >= 0 && overlap.unsigned_abs() >= size => {
-                Err(Error::Sampling(format!("overlap {overlap} must be smaller than the sample size {size}")))
+            Self::Count { size, overlap }
+                if size > 0 && overlap >= 0 && overlap.unsigned_abs() >= size =>
+            {
+                Err(Error::Sampling(format!(
+                    "overlap {overlap} must be smaller than the sample size {size}"
+                )))
             }
             _ => Ok(()),
         }
@@ -64,16 +68,26 @@ impl Sampling {
     pub fn ranges(&self, n_rows: usize) -> Result<Vec<Range<usize>>> {
         self.check()?;
         match self {
-            Self::Whole | Self::Count { size: 0, .. } => Ok(vec![Range { start: 0, end: n_rows }]),
+            Self::Whole | Self::Count { size: 0, .. } => Ok(vec![Range {
+                start: 0,
+                end: n_rows,
+            }]),
             &Self::Count { size, overlap } => {
                 let step = size.saturating_add_signed(overlap.saturating_neg());
-                let Some(last) = n_rows.checked_sub(size) else { return Ok(Vec::new()) };
-                Ok((0..=last).step_by(step).map(|start| start..start + size).collect())
+                let Some(last) = n_rows.checked_sub(size) else {
+                    return Ok(Vec::new());
+                };
+                Ok((0..=last)
+                    .step_by(step)
+                    .map(|start| start..start + size)
+                    .collect())
             }
-            Self::Ranges(ranges) => match ranges.iter().find(|r| r.start > r.end || r.end > n_rows) {
-                Some(bad) => {
-                    Err(Error::Sampling(format!("sample {}..{} lies outside the {n_rows} rows", bad.start, bad.end)))
-                }
+            Self::Ranges(ranges) => match ranges.iter().find(|r| r.start > r.end || r.end > n_rows)
+            {
+                Some(bad) => Err(Error::Sampling(format!(
+                    "sample {}..{} lies outside the {n_rows} rows",
+                    bad.start, bad.end
+                ))),
                 None => Ok(ranges.clone()),
             },
         }
@@ -96,19 +110,37 @@ mod tests {
 
     #[test]
     fn ten_rows_give_the_known_numbers_of_samples() {
-        let n = |size, overlap| Sampling::count(size).overlap(overlap).ranges(10).unwrap().len();
+        let n = |size, overlap| {
+            Sampling::count(size)
+                .overlap(overlap)
+                .ranges(10)
+                .unwrap()
+                .len()
+        };
         assert_eq!((n(3, 0), n(3, 2), n(5, 2)), (3, 8, 2));
-        assert_eq!(Sampling::count(3).overlap(-2).ranges(10).unwrap(), [0..3, 5..8]);
-        assert_eq!(Sampling::count(0).ranges(10).unwrap(), [Range { start: 0, end: 10 }]);
+        assert_eq!(
+            Sampling::count(3).overlap(-2).ranges(10).unwrap(),
+            [0..3, 5..8]
+        );
+        assert_eq!(
+            Sampling::count(0).ranges(10).unwrap(),
+            [Range { start: 0, end: 10 }]
+        );
         assert_eq!(Sampling::count(11).ranges(10).unwrap(), []);
     }
 
     #[test]
     fn an_overlap_that_is_not_below_the_size_is_an_error() {
         for overlap in [3, 4, isize::MAX] {
-            assert!(matches!(Sampling::count(3).overlap(overlap).ranges(10), Err(Error::Sampling(_))));
+            assert!(matches!(
+                Sampling::count(3).overlap(overlap).ranges(10),
+                Err(Error::Sampling(_))
+            ));
         }
-        assert_eq!(Sampling::count(3).overlap(isize::MIN).ranges(10).unwrap(), [Range { start: 0, end: 3 }]);
+        assert_eq!(
+            Sampling::count(3).overlap(isize::MIN).ranges(10).unwrap(),
+            [Range { start: 0, end: 3 }]
+        );
     }
 
     #[test]

@@ -60,7 +60,9 @@ impl<C: Contents> Table<C> {
     /// # Errors
     /// [`Error::Columns`] if there are fewer columns than lines (7) or points (4) have.
     pub fn new(rows: Array2<f64>) -> Result<Self> {
-        let extra: Vec<String> = (C::COLUMNS.len()..rows.ncols()).map(|n| format!("col{n}")).collect();
+        let extra: Vec<String> = (C::COLUMNS.len()..rows.ncols())
+            .map(|n| format!("col{n}"))
+            .collect();
         Self::with_columns(rows, &extra)
     }
 
@@ -70,12 +72,18 @@ impl<C: Contents> Table<C> {
     /// [`Error::Columns`] if the number of columns does not fit the names.
     pub fn with_columns<S: AsRef<str>>(rows: Array2<f64>, extra: &[S]) -> Result<Self> {
         let standard = C::COLUMNS.iter().copied();
-        let columns: Vec<String> = standard.chain(extra.iter().map(AsRef::as_ref)).map(str::to_owned).collect();
+        let columns: Vec<String> = standard
+            .chain(extra.iter().map(AsRef::as_ref))
+            .map(str::to_owned)
+            .collect();
         Self::with_all_columns(rows, columns)
     }
 
     /// A table with all its column names, the standard ones first.
-    pub(crate) fn with_all_columns(rows: Array2<f64>, columns: impl Into<Arc<[String]>>) -> Result<Self> {
+    pub(crate) fn with_all_columns(
+        rows: Array2<f64>,
+        columns: impl Into<Arc<[String]>>,
+    ) -> Result<Self> {
         let columns = columns.into();
         if rows.ncols() != columns.len() {
             return Err(Error::Columns(format!(
@@ -91,7 +99,10 @@ impl<C: Contents> Table<C> {
             columns,
             attributes: Attributes::new(),
             sampling: Sampling::Whole,
-            samples: Arc::from([Range { start: 0, end: n_rows }]),
+            samples: Arc::from([Range {
+                start: 0,
+                end: n_rows,
+            }]),
             contents: PhantomData,
         })
     }
@@ -127,7 +138,9 @@ impl<C: Contents> Table<C> {
     /// All values, row after row.
     #[must_use]
     pub fn values(&self) -> &[f64] {
-        self.rows.as_slice().expect("whole rows of a standard layout should be contiguous")
+        self.rows
+            .as_slice()
+            .expect("whole rows of a standard layout should be contiguous")
     }
 
     /// Number of rows.
@@ -192,17 +205,29 @@ impl<C: Contents> Table<C> {
     /// [`Error::Sampling`] if there are not that many samples.
     pub fn select(&self, range: Range<usize>) -> Result<Self> {
         let chosen = self.samples.get(range.clone()).ok_or_else(|| {
-            Error::Sampling(format!("samples {}..{} of {}", range.start, range.end, self.samples.len()))
+            Error::Sampling(format!(
+                "samples {}..{} of {}",
+                range.start,
+                range.end,
+                self.samples.len()
+            ))
         })?;
         let start = chosen.iter().map(|r| r.start).min().unwrap_or(0);
         let end = chosen.iter().map(|r| r.end).max().unwrap_or(0);
-        let ranges: Vec<_> = chosen.iter().map(|r| r.start - start..r.end - start).collect();
-        self.view(start..end).with_sampling(Sampling::Ranges(ranges))
+        let ranges: Vec<_> = chosen
+            .iter()
+            .map(|r| r.start - start..r.end - start)
+            .collect();
+        self.view(start..end)
+            .with_sampling(Sampling::Ranges(ranges))
     }
 
     fn view(&self, rows: Range<usize>) -> Self {
         Self {
-            samples: Arc::from([Range { start: 0, end: rows.len() }]),
+            samples: Arc::from([Range {
+                start: 0,
+                end: rows.len(),
+            }]),
             rows: self.rows.clone().slice_move(s![rows, ..]),
             columns: Arc::clone(&self.columns),
             attributes: self.attributes.clone(),
@@ -217,30 +242,48 @@ impl<C: Contents> Table<C> {
     /// If there are not as many values as rows.
     #[must_use]
     pub fn with_column(&self, name: &str, values: &[f64]) -> Self {
-        assert_eq!(values.len(), self.n_rows(), "a column should have a value for each row");
+        assert_eq!(
+            values.len(),
+            self.n_rows(),
+            "a column should have a value for each row"
+        );
         let found = self.column_index(name);
         let n_columns = self.columns.len() + usize::from(found.is_none());
         let mut rows = Array2::zeros((self.n_rows(), n_columns));
-        rows.slice_mut(s![.., ..self.columns.len()]).assign(&self.rows);
-        rows.column_mut(found.unwrap_or(n_columns - 1)).assign(&ndarray::aview1(values));
+        rows.slice_mut(s![.., ..self.columns.len()])
+            .assign(&self.rows);
+        rows.column_mut(found.unwrap_or(n_columns - 1))
+            .assign(&ndarray::aview1(values));
         let mut columns = self.columns.to_vec();
         if found.is_none() {
             columns.push(name.to_owned());
         }
-        Self { rows: rows.into_shared(), columns: columns.into(), ..self.clone() }
+        Self {
+            rows: rows.into_shared(),
+            columns: columns.into(),
+            ..self.clone()
+        }
     }
 
     /// The same table without a column.
     pub(crate) fn without_column(&self, index: usize) -> Self {
         let keep: Vec<usize> = (0..self.columns.len()).filter(|&n| n != index).collect();
         let columns: Vec<String> = keep.iter().map(|&n| self.columns[n].clone()).collect();
-        Self { rows: self.rows.select(ndarray::Axis(1), &keep).into_shared(), columns: columns.into(), ..self.clone() }
+        Self {
+            rows: self.rows.select(ndarray::Axis(1), &keep).into_shared(),
+            columns: columns.into(),
+            ..self.clone()
+        }
     }
 
     /// The rows of the given indices, as one sample.
     pub(crate) fn take(&self, indices: &[usize]) -> Self {
         let rows = self.rows.select(ndarray::Axis(0), indices).into_shared();
-        Self { rows, ..self.view(0..0) }.as_one_sample()
+        Self {
+            rows,
+            ..self.view(0..0)
+        }
+        .as_one_sample()
     }
 
     /// No rows, the same columns.
@@ -250,7 +293,10 @@ impl<C: Contents> Table<C> {
 
     pub(crate) fn as_one_sample(mut self) -> Self {
         self.sampling = Sampling::Whole;
-        self.samples = Arc::from([Range { start: 0, end: self.n_rows() }]);
+        self.samples = Arc::from([Range {
+            start: 0,
+            end: self.n_rows(),
+        }]);
         self
     }
 
@@ -276,7 +322,10 @@ impl<C: Contents> Table<C> {
         }
         let mut attributes = first.attributes.clone();
         attributes.retain(|name, value| {
-            !name.starts_with('_') && others.iter().all(|other| other.attributes.get(name) == Some(value))
+            !name.starts_with('_')
+                && others
+                    .iter()
+                    .all(|other| other.attributes.get(name) == Some(value))
         });
         let mut values = Vec::with_capacity(tables.iter().map(|table| table.values().len()).sum());
         let mut ranges = Vec::with_capacity(tables.len());
@@ -298,7 +347,8 @@ impl LineData {
     /// The lines, as kernels take them.
     #[must_use]
     pub fn line_slice(&self) -> LineSlice<'_> {
-        LineSlice::new(self.values(), self.columns.len()).expect("line data should have at least seven columns")
+        LineSlice::new(self.values(), self.columns.len())
+            .expect("line data should have at least seven columns")
     }
 }
 
@@ -306,7 +356,10 @@ impl PointData {
     /// Coordinates of the points.
     #[must_use]
     pub fn positions(&self) -> Vec<[f64; 3]> {
-        self.values().chunks_exact(self.columns.len()).map(|row| [row[1], row[2], row[3]]).collect()
+        self.values()
+            .chunks_exact(self.columns.len())
+            .map(|row| [row[1], row[2], row[3]])
+            .collect()
     }
 }
 
@@ -315,18 +368,37 @@ impl<C: Contents> fmt::Display for Table<C> {
         /// Rows shown at the start and at the end.
         const SHOWN: usize = 3;
         let n = self.n_rows();
-        writeln!(f, "{}: {n} rows x {} columns, {} samples ({})", C::NAME, self.columns.len(), self.n_samples(), self.sampling)?;
+        writeln!(
+            f,
+            "{}: {n} rows x {} columns, {} samples ({})",
+            C::NAME,
+            self.columns.len(),
+            self.n_samples(),
+            self.sampling
+        )?;
         writeln!(f, "{}", self.columns.join(" "))?;
         for (index, row) in self.rows.rows().into_iter().enumerate() {
             if index == SHOWN && n > 2 * SHOWN {
                 writeln!(f, "...")?;
             }
             if index < SHOWN || index + SHOWN >= n {
-                writeln!(f, "{}", row.iter().map(f64::to_string).collect::<Vec<_>>().join(" "))?;
+                writeln!(
+                    f,
+                    "{}",
+                    row.iter().map(f64::to_string).collect::<Vec<_>>().join(" ")
+                )?;
             }
         }
         let names: Vec<&str> = self.attributes.keys().map(String::as_str).collect();
-        write!(f, "attributes: {}", if names.is_empty() { "none".to_owned() } else { names.join(" ") })
+        write!(
+            f,
+            "attributes: {}",
+            if names.is_empty() {
+                "none".to_owned()
+            } else {
+                names.join(" ")
+            }
+        )
     }
 }
 
@@ -335,21 +407,35 @@ mod tests {
     use super::*;
 
     fn points(n: usize) -> PointData {
-        PointData::new(Array2::from_shape_fn((n, 5), |(row, column)| (row * 10 + column) as f64)).unwrap()
+        PointData::new(Array2::from_shape_fn((n, 5), |(row, column)| {
+            (row * 10 + column) as f64
+        }))
+        .unwrap()
     }
 
     #[test]
     fn samples_share_the_rows_of_their_table() {
-        let table = points(10).with_sampling(Sampling::count(5).overlap(2)).unwrap();
+        let table = points(10)
+            .with_sampling(Sampling::count(5).overlap(2))
+            .unwrap();
         let sample = table.sample(1);
         assert_eq!(sample.rows(), table.rows().slice(s![3..8, ..]));
-        assert!(std::ptr::eq(&raw const sample.values()[0], &raw const table.values()[15]));
+        assert!(std::ptr::eq(
+            &raw const sample.values()[0],
+            &raw const table.values()[15]
+        ));
     }
 
     #[test]
     fn too_few_columns_are_an_error_and_unnamed_ones_are_named_by_position() {
-        assert!(matches!(PointData::new(Array2::zeros((2, 3))), Err(Error::Columns(_))));
-        assert!(matches!(LineData::new(Array2::zeros((2, 6))), Err(Error::Columns(_))));
+        assert!(matches!(
+            PointData::new(Array2::zeros((2, 3))),
+            Err(Error::Columns(_))
+        ));
+        assert!(matches!(
+            LineData::new(Array2::zeros((2, 6))),
+            Err(Error::Columns(_))
+        ));
         assert_eq!(points(1).columns(), ["t", "x", "y", "z", "col4"]);
     }
 
@@ -375,14 +461,22 @@ mod tests {
         assert_eq!(stacked.attributes().keys().collect::<Vec<_>>(), ["same"]);
         assert_eq!(PointData::stack(Vec::new()).unwrap().n_rows(), 0);
         let other = points(1).with_column("label", &[0.0]);
-        assert!(matches!(PointData::stack(vec![points(1), other]), Err(Error::Columns(_))));
+        assert!(matches!(
+            PointData::stack(vec![points(1), other]),
+            Err(Error::Columns(_))
+        ));
     }
 
     #[test]
     fn selecting_samples_keeps_only_their_rows() {
-        let table = points(10).with_sampling(Sampling::count(3).overlap(1)).unwrap();
+        let table = points(10)
+            .with_sampling(Sampling::count(3).overlap(1))
+            .unwrap();
         let some = table.select(1..3).unwrap();
-        assert_eq!((some.n_rows(), some.sample_ranges()), (5, &[0..3, 2..5][..]));
+        assert_eq!(
+            (some.n_rows(), some.sample_ranges()),
+            (5, &[0..3, 2..5][..])
+        );
         assert_eq!(some.sample(1), table.sample(2));
         assert!(table.select(3..9).is_err());
     }

@@ -83,18 +83,37 @@ impl Simulator {
         ];
         for (name, value) in positive {
             if !(value > 0.0 && value.is_finite()) {
-                return Err(Error::Parameter { name, value: value.to_string(), needed: "a number above 0" });
+                return Err(Error::Parameter {
+                    name,
+                    value: value.to_string(),
+                    needed: "a number above 0",
+                });
             }
         }
         if !(self.background >= 0.0 && self.background < 1.0) {
             let needed = "a share from 0 to below 1";
-            return Err(Error::Parameter { name: "background", value: self.background.to_string(), needed });
+            return Err(Error::Parameter {
+                name: "background",
+                value: self.background.to_string(),
+                needed,
+            });
         }
-        if self.tracers == 0 || !self.on_screen([self.centre[0] - self.radius.abs(), self.centre[1] - self.radius.abs()])
-            || !self.on_screen([self.centre[0] + self.radius.abs(), self.centre[1] + self.radius.abs()])
+        if self.tracers == 0
+            || !self.on_screen([
+                self.centre[0] - self.radius.abs(),
+                self.centre[1] - self.radius.abs(),
+            ])
+            || !self.on_screen([
+                self.centre[0] + self.radius.abs(),
+                self.centre[1] + self.radius.abs(),
+            ])
         {
             let needed = "at least one tracer, on a circle between the screens";
-            return Err(Error::Parameter { name: "tracers", value: self.tracers.to_string(), needed });
+            return Err(Error::Parameter {
+                name: "tracers",
+                value: self.tracers.to_string(),
+                needed,
+            });
         }
         Ok(())
     }
@@ -110,7 +129,11 @@ impl Simulator {
         let share = tracer as f64 / self.tracers as f64;
         let angle = TAU * (share + t * self.rpm / 60_000.0);
         let [x, y] = self.centre;
-        [x + self.radius * libm::cos(angle), y + self.radius * libm::sin(angle), 0.5 * self.separation]
+        [
+            x + self.radius * libm::cos(angle),
+            y + self.radius * libm::sin(angle),
+            0.5 * self.separation,
+        ]
     }
 
     /// Makes the recording and its truth.
@@ -128,10 +151,17 @@ impl Simulator {
                 break;
             }
             let random = rng.random::<f64>() < self.background;
-            let hits = if random { self.random_pair(&mut rng) } else { self.true_pair(t, &mut rng) };
+            let hits = if random {
+                self.random_pair(&mut rng)
+            } else {
+                self.true_pair(t, &mut rng)
+            };
             rows.push([t, hits[0], hits[1], hits[2], hits[3]]);
         }
-        Ok(Simulation { lors: parallel_screens::from_rows(&rows, self.separation)?, truth: self.truth()? })
+        Ok(Simulation {
+            lors: parallel_screens::from_rows(&rows, self.separation)?,
+            truth: self.truth()?,
+        })
     }
 
     /// Hits of two unrelated photons: x, y on the first screen, x, y on the second.
@@ -152,7 +182,12 @@ impl Simulator {
             let angle = TAU * rng.random::<f64>();
             let slope = [sin / cos * libm::cos(angle), sin / cos * libm::sin(angle)];
             let up = self.separation - z;
-            let clean = [x - slope[0] * z, y - slope[1] * z, x + slope[0] * up, y + slope[1] * up];
+            let clean = [
+                x - slope[0] * z,
+                y - slope[1] * z,
+                x + slope[0] * up,
+                y + slope[1] * up,
+            ];
             if self.on_screen([clean[0], clean[1]]) && self.on_screen([clean[2], clean[3]]) {
                 return clean.map(|hit| {
                     let error: f64 = StandardNormal.sample(rng);
@@ -163,7 +198,11 @@ impl Simulator {
     }
 
     fn truth(&self) -> Result<PointData> {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive: checked; `as` saturates")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "positive: checked; `as` saturates"
+        )]
         let n_times = (self.duration / TRUTH_STEP).ceil() as usize + 1;
         let mut rows = Array2::zeros((n_times * self.tracers, 5));
         for (n, mut row) in rows.rows_mut().into_iter().enumerate() {
@@ -183,7 +222,12 @@ mod tests {
 
     #[test]
     fn clean_lines_run_through_a_tracer() {
-        let simulator = Simulator { blur: 0.0, background: 0.0, duration: 50.0, ..Simulator::default() };
+        let simulator = Simulator {
+            blur: 0.0,
+            background: 0.0,
+            duration: 50.0,
+            ..Simulator::default()
+        };
         let Simulation { lors, .. } = simulator.run().unwrap();
         assert!(lors.n_rows() > 1000);
         for &[t, x1, y1, _, x2, y2, _] in lors.line_slice().rows() {
@@ -200,7 +244,11 @@ mod tests {
 
     #[test]
     fn the_seed_decides_and_the_rate_is_kept() {
-        let simulator = |seed| Simulator { seed, duration: 500.0, ..Simulator::default() };
+        let simulator = |seed| Simulator {
+            seed,
+            duration: 500.0,
+            ..Simulator::default()
+        };
         let run = |seed| simulator(seed).run().unwrap().lors;
         assert_eq!(run(1), run(1));
         assert_ne!(run(1), run(2));
@@ -212,10 +260,22 @@ mod tests {
     fn impossible_scenes_are_errors() {
         let default = Simulator::default;
         for bad in [
-            Simulator { tracers: 0, ..default() },
-            Simulator { radius: 1000.0, ..default() },
-            Simulator { background: 1.0, ..default() },
-            Simulator { rate: f64::NAN, ..default() },
+            Simulator {
+                tracers: 0,
+                ..default()
+            },
+            Simulator {
+                radius: 1000.0,
+                ..default()
+            },
+            Simulator {
+                background: 1.0,
+                ..default()
+            },
+            Simulator {
+                rate: f64::NAN,
+                ..default()
+            },
         ] {
             assert!(matches!(bad.run(), Err(Error::Parameter { .. })), "{bad:?}");
         }

@@ -59,9 +59,23 @@ mod tests {
 
     #[test]
     fn numbers_are_short_and_read_back_the_same() {
-        assert_eq!([0.0, -1.0, 80_000.0, 0.1, 1e300].map(text), ["0", "-1", "80000", "0.1", "1e300"]);
-        for value in [0.1 + 0.2, -0.0, 5e-324, f64::MAX, 1.0 / 3.0, 9_007_199_254_740_993.0, f64::INFINITY] {
-            assert_eq!(text(value).parse::<f64>().unwrap().to_bits(), value.to_bits());
+        assert_eq!(
+            [0.0, -1.0, 80_000.0, 0.1, 1e300].map(text),
+            ["0", "-1", "80000", "0.1", "1e300"]
+        );
+        for value in [
+            0.1 + 0.2,
+            -0.0,
+            5e-324,
+            f64::MAX,
+            1.0 / 3.0,
+            9_007_199_254_740_993.0,
+            f64::INFINITY,
+        ] {
+            assert_eq!(
+                text(value).parse::<f64>().unwrap().to_bits(),
+                value.to_bits()
+            );
         }
         assert!(text(f64::NAN).parse::<f64>().unwrap().is_nan());
     }

@@ -18,9 +18,16 @@ impl Output {
     pub fn create(path: &Path) -> Result<Self> {
         if path.is_dir() {
             let source = std::io::Error::new(std::io::ErrorKind::IsADirectory, "is a directory");
-            return Err(Error::Io { action: "write", path: path.to_owned(), source });
+            return Err(Error::Io {
+                action: "write",
+                path: path.to_owned(),
+                source,
+            });
         }
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
         let mut builder = tempfile::Builder::new();
         builder.prefix(".pept-");
         #[cfg(unix)]
@@ -29,7 +36,10 @@ impl Output {
             // tempfile's message names its own random file; the user's file says more.
             Error::writing(path)(std::io::Error::new(error.kind(), error.kind().to_string()))
         })?;
-        Ok(Self { path: path.to_owned(), file: BufWriter::new(file) })
+        Ok(Self {
+            path: path.to_owned(),
+            file: BufWriter::new(file),
+        })
     }
 
     /// Puts the whole file in its place.
@@ -37,9 +47,15 @@ impl Output {
     /// # Errors
     /// [`Error::Io`], for example on a full disk; nothing is then left behind.
     pub fn finish(self) -> Result<()> {
-        let file = self.file.into_inner().map_err(|error| Error::writing(&self.path)(error.into_error()))?;
-        file.as_file().sync_all().map_err(Error::writing(&self.path))?;
-        file.persist(&self.path).map_err(|error| Error::writing(&self.path)(error.error))?;
+        let file = self
+            .file
+            .into_inner()
+            .map_err(|error| Error::writing(&self.path)(error.into_error()))?;
+        file.as_file()
+            .sync_all()
+            .map_err(Error::writing(&self.path))?;
+        file.persist(&self.path)
+            .map_err(|error| Error::writing(&self.path)(error.error))?;
         Ok(())
     }
 }

@@ -33,13 +33,20 @@ pub fn read(path: impl AsRef<Path>, separation: Option<f64>) -> Result<LineData>
 }
 
 fn parse(path: &Path, bytes: &[u8], separation: Option<f64>) -> Result<LineData> {
-    let file_error = |problem: String| Error::File { path: path.to_owned(), problem };
+    let file_error = |problem: String| Error::File {
+        path: path.to_owned(),
+        problem,
+    };
     let mut rows: Vec<[f64; N_VALUES]> = Vec::new();
     let mut header_lines = 0;
     let mut header_separation = None;
     let mut not_a_row: Option<Error> = None;
     for (index, line) in lines(bytes).enumerate() {
-        let parse_error = |problem: String| Error::Parse { path: path.to_owned(), line: index + 1, problem };
+        let parse_error = |problem: String| Error::Parse {
+            path: path.to_owned(),
+            line: index + 1,
+            problem,
+        };
         let row = Row::parse(line);
         if rows.is_empty() && !matches!(row, Row::Numbers { n: N_VALUES.., .. }) {
             header_lines += 1;
@@ -48,12 +55,18 @@ fn parse(path: &Path, bytes: &[u8], separation: Option<f64>) -> Result<LineData>
         }
         match row {
             Row::Blank => {}
-            Row::Numbers { n: N_VALUES, values } => {
+            Row::Numbers {
+                n: N_VALUES,
+                values,
+            } => {
                 if let Some(error) = not_a_row {
                     return Err(error);
                 }
                 if !values.iter().all(|value| value.is_finite()) {
-                    return Err(parse_error(format!("NaN or infinity in \"{}\"; remove the row", shown(line))));
+                    return Err(parse_error(format!(
+                        "NaN or infinity in \"{}\"; remove the row",
+                        shown(line)
+                    )));
                 }
                 rows.push(values);
             }
@@ -65,7 +78,10 @@ fn parse(path: &Path, bytes: &[u8], separation: Option<f64>) -> Result<LineData>
             // The end of the table, unless a row follows.
             Row::Numbers { .. } | Row::Text => {
                 not_a_row.get_or_insert_with(|| {
-                    parse_error(format!("\"{}\" is not a row of {N_VALUES} numbers (t x1 y1 x2 y2)", shown(line)))
+                    parse_error(format!(
+                        "\"{}\" is not a row of {N_VALUES} numbers (t x1 y1 x2 y2)",
+                        shown(line)
+                    ))
                 });
             }
         }
@@ -83,7 +99,10 @@ fn parse(path: &Path, bytes: &[u8], separation: Option<f64>) -> Result<LineData>
     })?;
     tracing::debug!(path = %path.display(), rows = rows.len(), header_lines, separation, "parallel-screens file read");
     let lors = from_rows(&rows, separation)?;
-    #[expect(clippy::cast_precision_loss, reason = "a file has fewer than 2^53 lines")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a file has fewer than 2^53 lines"
+    )]
     Ok(lors.with_attribute("header_lines", Attribute::Number(header_lines as f64)))
 }
 
@@ -93,10 +112,18 @@ fn parse(path: &Path, bytes: &[u8], separation: Option<f64>) -> Result<LineData>
 /// [`Error::Parameter`] for a separation that is not a positive number.
 pub fn from_rows(rows: &[[f64; N_VALUES]], separation: f64) -> Result<LineData> {
     if !(separation.is_finite() && separation > 0.0) {
-        return Err(Error::Parameter { name: "separation", value: separation.to_string(), needed: "a distance in mm above 0" });
+        return Err(Error::Parameter {
+            name: "separation",
+            value: separation.to_string(),
+            needed: "a distance in mm above 0",
+        });
     }
-    let values: Vec<f64> = rows.iter().flat_map(|&[t, x1, y1, x2, y2]| [t, x1, y1, 0.0, x2, y2, separation]).collect();
-    let rows = Array2::from_shape_vec((rows.len(), 7), values).expect("each row should have given seven values");
+    let values: Vec<f64> = rows
+        .iter()
+        .flat_map(|&[t, x1, y1, x2, y2]| [t, x1, y1, 0.0, x2, y2, separation])
+        .collect();
+    let rows = Array2::from_shape_vec((rows.len(), 7), values)
+        .expect("each row should have given seven values");
     Ok(LineData::new(rows)?.with_attribute("separation", Attribute::Number(separation)))
 }
 
@@ -109,7 +136,10 @@ pub fn write(path: impl AsRef<Path>, title: &str, separation: f64, lors: &LineDa
     let mut output = Output::create(path)?;
     let mut line = Vec::new();
     let mut write_all = || {
-        writeln!(output, "{title}\nEach row is t (ms), x1, y1, x2, y2 (mm).\nSeparation= {separation}")?;
+        writeln!(
+            output,
+            "{title}\nEach row is t (ms), x1, y1, x2, y2 (mm).\nSeparation= {separation}"
+        )?;
         for &[t, x1, y1, _, x2, y2, _] in lors.line_slice().rows() {
             line.clear();
             for value in [t, x1, y1, x2, y2] {
@@ -131,17 +161,22 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let body = bytes.strip_suffix(b"\n").unwrap_or(bytes);
     let mut start = 0;
-    memchr::memchr_iter(b'\n', body).chain([body.len()]).map(move |end| {
-        let line = &body[start..end];
-        start = end + 1;
-        line.strip_suffix(b"\r").unwrap_or(line)
-    })
+    memchr::memchr_iter(b'\n', body)
+        .chain([body.len()])
+        .map(move |end| {
+            let line = &body[start..end];
+            start = end + 1;
+            line.strip_suffix(b"\r").unwrap_or(line)
+        })
 }
 
 enum Row {
     Blank,
     /// `n` numbers and nothing else; `values` are the first of them.
-    Numbers { n: usize, values: [f64; N_VALUES] },
+    Numbers {
+        n: usize,
+        values: [f64; N_VALUES],
+    },
     Text,
 }
 
@@ -157,7 +192,9 @@ impl Row {
         let mut text = line;
         skip(&mut text);
         while !text.is_empty() {
-            let Ok((value, length)) = fast_float2::parse_partial::<f64, _>(text) else { return Self::Text };
+            let Ok((value, length)) = fast_float2::parse_partial::<f64, _>(text) else {
+                return Self::Text;
+            };
             text = &text[length..];
             if !text.first().is_none_or(|byte| is_separator(byte)) {
                 return Self::Text;
@@ -168,7 +205,11 @@ impl Row {
             }
             n += 1;
         }
-        if n == 0 { Self::Blank } else { Self::Numbers { n, values } }
+        if n == 0 {
+            Self::Blank
+        } else {
+            Self::Numbers { n, values }
+        }
     }
 }
 
@@ -177,12 +218,17 @@ fn separation_in(line: &[u8]) -> Option<f64> {
     let text = std::str::from_utf8(line).ok()?.to_ascii_lowercase();
     let (_, rest) = text.split_once("separation")?;
     let number = rest.trim_start().strip_prefix(['=', ':'])?.trim_start();
-    fast_float2::parse_partial(number).ok().map(|(value, _)| value)
+    fast_float2::parse_partial(number)
+        .ok()
+        .map(|(value, _)| value)
 }
 
 /// The start of a line, for a message.
 fn shown(line: &[u8]) -> String {
-    let text: String = String::from_utf8_lossy(line).chars().map(|c| if c.is_control() { '.' } else { c }).collect();
+    let text: String = String::from_utf8_lossy(line)
+        .chars()
+        .map(|c| if c.is_control() { '.' } else { c })
+        .collect();
     match text.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("{}...", &text[..end]),
         None => text,
@@ -205,21 +251,44 @@ mod tests {
 
     #[test]
     fn headers_separators_line_ends_and_trailing_lines_are_understood() {
-        let expected = [0.5, 1.0, 2.0, 0.0, 3.0, 4.0, 712.0, 1e3, -1.0, 2.0, 0.0, 3.0, 4.5, 712.0];
-        for rows in ["0.5 1 2 3 4\n1e3 -1 2 3 4.5", " 0.5\t1,2, 3 4\r\n\r\n1e3,-1,2,3,4.5\r\n", "0.5 1 2 3 4\n1e3 -1 2 3 4.5\n\n7\n"] {
+        let expected = [
+            0.5, 1.0, 2.0, 0.0, 3.0, 4.0, 712.0, 1e3, -1.0, 2.0, 0.0, 3.0, 4.5, 712.0,
+        ];
+        for rows in [
+            "0.5 1 2 3 4\n1e3 -1 2 3 4.5",
+            " 0.5\t1,2, 3 4\r\n\r\n1e3,-1,2,3,4.5\r\n",
+            "0.5 1 2 3 4\n1e3 -1 2 3 4.5\n\n7\n",
+        ] {
             let lors = read(format!("{HEADER}{rows}")).unwrap();
             assert_eq!(lors.values(), expected);
             assert_eq!(lors.attributes()["header_lines"], Attribute::Number(3.0));
         }
-        assert_eq!(read(format!("\u{feff}0.5 1 2 3 4\n")).unwrap_err().to_string().contains("Separation="), true);
+        assert_eq!(
+            read(format!("\u{feff}0.5 1 2 3 4\n"))
+                .unwrap_err()
+                .to_string()
+                .contains("Separation="),
+            true
+        );
     }
 
     #[test]
     fn a_line_between_rows_that_is_no_row_is_an_error_with_its_number() {
-        assert!(problem(format!("{HEADER}1 2 3 4 5\n1 2 3 4\n1 2 3 4 5\n")).starts_with("file.csv:5: \"1 2 3 4\""));
-        assert!(problem(format!("{HEADER}1 2 3 4 5\nabc\n1 2 3 4 5\n")).starts_with("file.csv:5: \"abc\""));
-        assert!(problem(format!("{HEADER}1 2 3 4 5\n1 nan 3 4 5\n")).starts_with("file.csv:5: NaN"));
-        assert!(problem(format!("{HEADER}1 2 3 4 5 6 7\n")).starts_with("file.csv:4: a row of 7 numbers"));
+        assert!(
+            problem(format!("{HEADER}1 2 3 4 5\n1 2 3 4\n1 2 3 4 5\n"))
+                .starts_with("file.csv:5: \"1 2 3 4\"")
+        );
+        assert!(
+            problem(format!("{HEADER}1 2 3 4 5\nabc\n1 2 3 4 5\n"))
+                .starts_with("file.csv:5: \"abc\"")
+        );
+        assert!(
+            problem(format!("{HEADER}1 2 3 4 5\n1 nan 3 4 5\n")).starts_with("file.csv:5: NaN")
+        );
+        assert!(
+            problem(format!("{HEADER}1 2 3 4 5 6 7\n"))
+                .starts_with("file.csv:4: a row of 7 numbers")
+        );
     }
 
     #[test]
@@ -231,7 +300,13 @@ mod tests {
 
     #[test]
     fn a_given_separation_wins_and_has_to_be_positive() {
-        let read = |mm| parse(Path::new("f"), format!("{HEADER}1 2 3 4 5").as_bytes(), Some(mm));
+        let read = |mm| {
+            parse(
+                Path::new("f"),
+                format!("{HEADER}1 2 3 4 5").as_bytes(),
+                Some(mm),
+            )
+        };
         assert_eq!(read(100.0).unwrap().values()[6], 100.0);
         assert!(read(0.0).is_err() && read(f64::NAN).is_err());
     }

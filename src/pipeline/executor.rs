@@ -65,21 +65,31 @@ impl Tally {
 /// A filter, with its place in the pipeline.
 type Placed<'a> = (usize, &'a Arc<dyn AnyFilter>);
 
-pub(super) fn run(pipeline: &Pipeline, input: Data, progress: &(dyn Fn(Progress) + Sync)) -> Result<(Data, Report)> {
+pub(super) fn run(
+    pipeline: &Pipeline,
+    input: Data,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<(Data, Report)> {
     pipeline.check(match &input {
         Data::Lines(_) => Kind::Lines,
         Data::Points(_) => Kind::Points,
         Data::List(_) => Kind::Any,
     })?;
     let tallies: Vec<Tally> = pipeline.steps().iter().map(|_| Tally::default()).collect();
-    let run = Run { pipeline, tallies: &tallies, progress };
+    let run = Run {
+        pipeline,
+        tallies: &tallies,
+        progress,
+    };
     let mut data = input;
     let mut next = 0;
     while let Some(step) = pipeline.steps().get(next) {
         match step.role() {
             Role::Reducer(reducer) => {
                 let (start, rows_in) = (Instant::now(), data.n_rows());
-                data = reducer.apply(data, &run.context(next, 0)).map_err(|error| run.at_step(next, error))?;
+                data = reducer
+                    .apply(data, &run.context(next, 0))
+                    .map_err(|error| run.at_step(next, error))?;
                 tallies[next].add(start, rows_in, data.n_rows());
                 next += 1;
             }
@@ -96,17 +106,29 @@ pub(super) fn run(pipeline: &Pipeline, input: Data, progress: &(dyn Fn(Progress)
             }
         }
     }
-    let steps = pipeline.steps().iter().zip(&tallies).map(|(step, tally)| StepReport {
-        name: step.name(),
-        backend: match step.role() {
-            Role::Filter(filter) if filter.prefers_batches(&pipeline.backend) => pipeline.backend.name(),
-            _ => "cpu",
+    let steps = pipeline
+        .steps()
+        .iter()
+        .zip(&tallies)
+        .map(|(step, tally)| StepReport {
+            name: step.name(),
+            backend: match step.role() {
+                Role::Filter(filter) if filter.prefers_batches(&pipeline.backend) => {
+                    pipeline.backend.name()
+                }
+                _ => "cpu",
+            },
+            seconds: std::time::Duration::from_nanos(tally.nanoseconds.load(Ordering::Relaxed))
+                .as_secs_f64(),
+            rows_in: tally.rows_in.load(Ordering::Relaxed),
+            rows_out: tally.rows_out.load(Ordering::Relaxed),
+        });
+    Ok((
+        data,
+        Report {
+            steps: steps.collect(),
         },
-        seconds: std::time::Duration::from_nanos(tally.nanoseconds.load(Ordering::Relaxed)).as_secs_f64(),
-        rows_in: tally.rows_in.load(Ordering::Relaxed),
-        rows_out: tally.rows_out.load(Ordering::Relaxed),
-    });
-    Ok((data, Report { steps: steps.collect() }))
+    ))
 }
 
 struct Run<'a> {
@@ -117,12 +139,22 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn context(&self, step: usize, sample: usize) -> Context<'_> {
-        Context { backend: &self.pipeline.backend, seed: self.pipeline.seed, step, sample, member: 0 }
+        Context {
+            backend: &self.pipeline.backend,
+            seed: self.pipeline.seed,
+            step,
+            sample,
+            member: 0,
+        }
     }
 
     fn at_step(&self, step: usize, source: Error) -> Error {
         let name = self.pipeline.steps()[step].name().to_owned();
-        Error::Step { number: step + 1, name, source: Box::new(source) }
+        Error::Step {
+            number: step + 1,
+            name,
+            source: Box::new(source),
+        }
     }
 
     /// Consecutive filters over the samples of a table, or over the members of a list.
@@ -134,7 +166,9 @@ impl Run<'_> {
         for first in (0..total).step_by(BATCH) {
             let batch = data.select(first..total.min(first + BATCH))?;
             let (batch, rest) = match filters {
-                [filter, rest @ ..] if !matches!(batch, Data::List(_)) && self.prefers_batches(filter) => {
+                [filter, rest @ ..]
+                    if !matches!(batch, Data::List(_)) && self.prefers_batches(filter) =>
+                {
                     (self.filter_batch(filter, batch, first)?, rest)
                 }
                 _ => (batch.into_samples(), filters),
@@ -147,7 +181,11 @@ impl Run<'_> {
                         sample = self.filter(filter, sample, first + n)?;
                     }
                     let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-                    (self.progress)(Progress { step: first_step, done, total });
+                    (self.progress)(Progress {
+                        step: first_step,
+                        done,
+                        total,
+                    });
                     Ok(sample)
                 })
                 .collect();
@@ -165,15 +203,24 @@ impl Run<'_> {
 
     fn filter(&self, &(step, filter): &Placed<'_>, sample: Data, number: usize) -> Result<Data> {
         let (start, rows_in) = (Instant::now(), sample.n_rows());
-        let out = filter.apply(sample, &self.context(step, number)).map_err(|error| self.at_step(step, error))?;
+        let out = filter
+            .apply(sample, &self.context(step, number))
+            .map_err(|error| self.at_step(step, error))?;
         self.tallies[step].add(start, rows_in, out.n_rows());
         Ok(out)
     }
 
-    fn filter_batch(&self, &(step, filter): &Placed<'_>, batch: Data, first: usize) -> Result<Vec<Data>> {
+    fn filter_batch(
+        &self,
+        &(step, filter): &Placed<'_>,
+        batch: Data,
+        first: usize,
+    ) -> Result<Vec<Data>> {
         let start = Instant::now();
         let rows_in = batch.sample_rows();
-        let out = filter.apply_batch(batch, &self.context(step, first)).map_err(|error| self.at_step(step, error))?;
+        let out = filter
+            .apply_batch(batch, &self.context(step, first))
+            .map_err(|error| self.at_step(step, error))?;
         self.tallies[step].add(start, rows_in, out.iter().map(Data::n_rows).sum());
         Ok(out)
     }

@@ -30,7 +30,11 @@ pub(super) fn evaluate(text: &str, parameters: &BTreeMap<String, f64>) -> Result
         format!("cannot understand \"{text}\" from \"{}\" on; numbers, parameters, + - * / and parentheses may stand here", &text[error.char_span().start..])
     })?;
     let value = parsed.value(parameters)?;
-    if value.is_finite() { Ok(value) } else { Err(format!("\"{text}\" gives {value}")) }
+    if value.is_finite() {
+        Ok(value)
+    } else {
+        Err(format!("\"{text}\" gives {value}"))
+    }
 }
 
 impl Expression {
@@ -79,12 +83,20 @@ fn parse(input: &mut &str) -> ModalResult<Expression> {
 }
 
 fn operand(input: &mut &str) -> ModalResult<Expression> {
-    let name = (one_of(|c: char| c.is_ascii_alphabetic() || c == '_'), take_while(0.., |c: char| c.is_ascii_alphanumeric() || c == '_'))
+    let name = (
+        one_of(|c: char| c.is_ascii_alphabetic() || c == '_'),
+        take_while(0.., |c: char| c.is_ascii_alphanumeric() || c == '_'),
+    )
         .take()
         .map(|name: &str| Expression::Parameter(name.to_owned()));
     // Names before numbers, or `inf` and `nan` would be numbers.
     let number = float.map(Expression::Number);
-    delimited(multispace0, alt((delimited('(', parse, ')'), name, number)), multispace0).parse_next(input)
+    delimited(
+        multispace0,
+        alt((delimited('(', parse, ')'), name, number)),
+        multispace0,
+    )
+    .parse_next(input)
 }
 
 #[cfg(test)]
@@ -92,7 +104,10 @@ mod tests {
     use super::*;
 
     fn value(text: &str) -> Result<f64, String> {
-        evaluate(text, &BTreeMap::from([("tracers".into(), 2.0), ("max_distance".into(), 0.5)]))
+        evaluate(
+            text,
+            &BTreeMap::from([("tracers".into(), 2.0), ("max_distance".into(), 0.5)]),
+        )
     }
 
     #[test]
@@ -112,7 +127,17 @@ mod tests {
 
     #[test]
     fn what_is_no_number_is_an_error() {
-        for text in ["", "1 +", "2 3", "(1", "1 / 0", "nan", "1 ** 2", &"(".repeat(10_000), "1; 2"] {
+        for text in [
+            "",
+            "1 +",
+            "2 3",
+            "(1",
+            "1 / 0",
+            "nan",
+            "1 ** 2",
+            &"(".repeat(10_000),
+            "1; 2",
+        ] {
             assert!(value(text).is_err(), "{text}");
         }
         assert!(value("2 * tracer").unwrap_err().contains("tracers"));

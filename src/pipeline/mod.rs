@@ -80,12 +80,21 @@ impl Pipeline {
         for (number, step) in (1..).zip(&self.steps) {
             let (takes, gives) = step.kinds();
             let fits = takes == Kind::Any || kind == Kind::Any || takes == kind;
-            let kinds = if fits { Ok(()) } else { Err(Error::Kind { needed: takes, found: kind }) };
-            kinds.and_then(|()| step.check()).map_err(|source| Error::Step {
-                number,
-                name: step.name().to_owned(),
-                source: Box::new(source),
-            })?;
+            let kinds = if fits {
+                Ok(())
+            } else {
+                Err(Error::Kind {
+                    needed: takes,
+                    found: kind,
+                })
+            };
+            kinds
+                .and_then(|()| step.check())
+                .map_err(|source| Error::Step {
+                    number,
+                    name: step.name().to_owned(),
+                    source: Box::new(source),
+                })?;
             if gives != Kind::Any {
                 kind = gives;
             }
@@ -107,7 +116,11 @@ impl Pipeline {
     ///
     /// # Errors
     /// As [`fit`](Self::fit).
-    pub fn run(&self, input: impl Into<Data>, progress: &(dyn Fn(Progress) + Sync)) -> Result<(Data, Report)> {
+    pub fn run(
+        &self,
+        input: impl Into<Data>,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<(Data, Report)> {
         executor::run(self, input.into(), progress)
     }
 }

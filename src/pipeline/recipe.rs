@@ -29,7 +29,10 @@ use crate::error::{Error, Result};
 /// Recipes that the library brings, by name. Step and parameter names are the transformers' own.
 pub const BUILT_IN: &[(&str, &str)] = &[
     ("pept-ml", include_str!("recipes/pept-ml.toml")),
-    ("pept-ml-one-pass", include_str!("recipes/pept-ml-one-pass.toml")),
+    (
+        "pept-ml-one-pass",
+        include_str!("recipes/pept-ml-one-pass.toml"),
+    ),
 ];
 
 /// A recipe: text that becomes a [`Pipeline`] when its parameters are known.
@@ -91,10 +94,19 @@ impl Recipe {
     pub fn parse(name: &str, text: &str) -> Result<Self> {
         let contents: Contents = toml::from_str(text).map_err(|error| {
             let start = error.span().map_or(0, |span| span.start);
-            Error::Recipe { name: name.to_owned(), line: line_at(text, start), problem: error.message().to_owned() }
+            Error::Recipe {
+                name: name.to_owned(),
+                line: line_at(text, start),
+                problem: error.message().to_owned(),
+            }
         })?;
         let parameters = contents.parameters.clone();
-        Ok(Self { name: name.to_owned(), text: text.to_owned(), contents, parameters })
+        Ok(Self {
+            name: name.to_owned(),
+            text: text.to_owned(),
+            contents,
+            parameters,
+        })
     }
 
     /// The recipe's text.
@@ -127,12 +139,25 @@ impl Recipe {
     /// # Errors
     /// [`Error::Recipe`] for values that are no counts.
     pub fn sampling(&self) -> Result<Option<Sampling>> {
-        let Input { sample_size, overlap } = &self.contents.input;
-        let Some(sample_size) = sample_size else { return Ok(None) };
-        let size = usize::try_from(self.whole(sample_size)?)
-            .map_err(|_| self.error(sample_size.span().start, "sample_size has to be 0 or more".into()))?;
-        let overlap = overlap.as_ref().map_or(Ok(0), |overlap| self.whole(overlap))?;
-        Ok(Some(Sampling::count(size).overlap(isize::try_from(overlap).unwrap_or(isize::MAX))))
+        let Input {
+            sample_size,
+            overlap,
+        } = &self.contents.input;
+        let Some(sample_size) = sample_size else {
+            return Ok(None);
+        };
+        let size = usize::try_from(self.whole(sample_size)?).map_err(|_| {
+            self.error(
+                sample_size.span().start,
+                "sample_size has to be 0 or more".into(),
+            )
+        })?;
+        let overlap = overlap
+            .as_ref()
+            .map_or(Ok(0), |overlap| self.whole(overlap))?;
+        Ok(Some(
+            Sampling::count(size).overlap(isize::try_from(overlap).unwrap_or(isize::MAX)),
+        ))
     }
 
     /// The pipeline, on the CPU and with seed 0 until told otherwise.
@@ -144,28 +169,50 @@ impl Recipe {
         for step in &self.contents.step {
             let start = step.span().start;
             let parameters = step.get_ref();
-            let (name_start, name) = match parameters.iter().find(|(key, _)| key.get_ref() == "name") {
-                Some((_, value)) => match value.get_ref() {
-                    Value::String(name) => (value.span().start, name.as_str()),
-                    _ => return Err(self.error(value.span().start, "the name of a step has to be text".into())),
-                },
-                None => return Err(self.error(start, "a step needs a name, such as name = \"Cutpoints\"".into())),
-            };
-            let entry = STEPS.iter().find(|entry| entry.name == name).ok_or_else(|| {
-                self.error(name_start, unknown("step", name, STEPS.iter().map(|entry| entry.name)))
-            })?;
+            let (name_start, name) =
+                match parameters.iter().find(|(key, _)| key.get_ref() == "name") {
+                    Some((_, value)) => match value.get_ref() {
+                        Value::String(name) => (value.span().start, name.as_str()),
+                        _ => {
+                            return Err(self.error(
+                                value.span().start,
+                                "the name of a step has to be text".into(),
+                            ));
+                        }
+                    },
+                    None => {
+                        return Err(self.error(
+                            start,
+                            "a step needs a name, such as name = \"Cutpoints\"".into(),
+                        ));
+                    }
+                };
+            let entry = STEPS
+                .iter()
+                .find(|entry| entry.name == name)
+                .ok_or_else(|| {
+                    self.error(
+                        name_start,
+                        unknown("step", name, STEPS.iter().map(|entry| entry.name)),
+                    )
+                })?;
             let known = (entry.parameters)();
             let mut table = toml::Table::new();
             for (key, value) in parameters.iter().filter(|(key, _)| key.get_ref() != "name") {
                 if !known.contains(&key.get_ref().as_str()) {
                     let what = format!("parameter of {name}");
-                    return Err(self.error(key.span().start, unknown(&what, key.get_ref(), known.iter().copied())));
+                    return Err(self.error(
+                        key.span().start,
+                        unknown(&what, key.get_ref(), known.iter().copied()),
+                    ));
                 }
                 table.insert(key.get_ref().clone(), self.evaluated(value)?);
             }
-            let step = (entry.build)(table)
-                .map_err(|error| self.error(start, format!("{name}: {}", error.message().trim_end())))?;
-            step.check().map_err(|error| self.error(start, format!("{name}: {error}")))?;
+            let step = (entry.build)(table).map_err(|error| {
+                self.error(start, format!("{name}: {}", error.message().trim_end()))
+            })?;
+            step.check()
+                .map_err(|error| self.error(start, format!("{name}: {error}")))?;
             pipeline = pipeline.then(step);
         }
         Ok(pipeline)
@@ -181,7 +228,11 @@ impl Recipe {
             other => Ok(other.clone()),
         };
         let evaluated = match value.get_ref() {
-            Value::Array(values) => values.iter().map(evaluate).collect::<Result<_, _>>().map(Value::Array),
+            Value::Array(values) => values
+                .iter()
+                .map(evaluate)
+                .collect::<Result<_, _>>()
+                .map(Value::Array),
             value => evaluate(value),
         };
         evaluated.map_err(|problem| self.error(value.span().start, problem))
@@ -190,31 +241,52 @@ impl Recipe {
     fn whole(&self, value: &Spanned<Value>) -> Result<i64> {
         match self.evaluated(value)? {
             Value::Integer(value) => Ok(value),
-            other => Err(self.error(value.span().start, format!("a whole number is needed here, not {other}"))),
+            other => Err(self.error(
+                value.span().start,
+                format!("a whole number is needed here, not {other}"),
+            )),
         }
     }
 
     fn error(&self, position: usize, problem: String) -> Error {
-        Error::Recipe { name: self.name.clone(), line: line_at(&self.text, position), problem }
+        Error::Recipe {
+            name: self.name.clone(),
+            line: line_at(&self.text, position),
+            problem,
+        }
     }
 }
 
 /// A number as TOML has it: whole ones are integers.
 fn number(value: f64) -> Value {
     #[expect(clippy::cast_possible_truncation, reason = "whole and small")]
-    if value.fract() == 0.0 && value.abs() < 1e15 { Value::Integer(value as i64) } else { Value::Float(value) }
+    if value.fract() == 0.0 && value.abs() < 1e15 {
+        Value::Integer(value as i64)
+    } else {
+        Value::Float(value)
+    }
 }
 
 fn line_at(text: &str, position: usize) -> usize {
-    1 + text.bytes().take(position).filter(|&byte| byte == b'\n').count()
+    1 + text
+        .bytes()
+        .take(position)
+        .filter(|&byte| byte == b'\n')
+        .count()
 }
 
 /// "unknown step "Cutpoint"; did you mean ..." and the names that there are.
-pub(super) fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
+pub(super) fn unknown<'a>(
+    what: &str,
+    name: &str,
+    known: impl Iterator<Item = &'a str> + Clone,
+) -> String {
     /// Names this similar are worth a suggestion.
     const SIMILAR: f64 = 0.75;
     let similarity = |a: &str| strsim::jaro_winkler(&a.to_lowercase(), &name.to_lowercase());
-    let nearest = known.clone().max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
+    let nearest = known
+        .clone()
+        .max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
     let list = known.collect::<Vec<_>>().join(", ");
     match nearest {
         None => format!("unknown {what} \"{name}\"; there are none"),
@@ -237,37 +309,67 @@ mod tests {
                 recipe.set("tracers", tracers).unwrap();
                 let pipeline = recipe.pipeline().unwrap();
                 pipeline.check(crate::data::Kind::Lines).unwrap();
-                let sampling = Sampling::count(200 * tracers as usize).overlap(150 * tracers as isize);
+                let sampling =
+                    Sampling::count(200 * tracers as usize).overlap(150 * tracers as isize);
                 assert_eq!(recipe.sampling().unwrap(), Some(sampling));
             }
         }
     }
 
     fn problem(text: &str) -> String {
-        Recipe::parse("my.toml", text).and_then(|recipe| recipe.pipeline().map(|_| ())).unwrap_err().to_string()
+        Recipe::parse("my.toml", text)
+            .and_then(|recipe| recipe.pipeline().map(|_| ()))
+            .unwrap_err()
+            .to_string()
     }
 
     #[test]
     fn mistakes_are_found_with_their_line_and_the_nearest_name() {
         let cases = [
-            ("[[step]]\nname = \"Cutpoint\"", "line 2: unknown step \"Cutpoint\"; did you mean \"Cutpoints\"?"),
-            ("[[step]]\nname = \"Cutpoints\"\nmax_dist = 1", "line 3: unknown parameter of Cutpoints \"max_dist\"; did you mean \"max_distance\"?"),
-            ("[[step]]\nname = \"Cutpoints\"\nmax_distance = \"= 2 * tracers\"", "line 3: unknown parameter \"tracers\""),
-            ("[[step]]\nname = \"Cutpoints\"\nmax_distance = \"far\"", "line 1: Cutpoints: invalid type: string \"far\""),
-            ("[[step]]\nname = \"Cutpoints\"\nmax_distance = -1", "line 1: Cutpoints: max_distance = -1"),
-            ("[[step]]\nname = \"Cutpoints\"", "line 1: Cutpoints: missing field `max_distance`"),
+            (
+                "[[step]]\nname = \"Cutpoint\"",
+                "line 2: unknown step \"Cutpoint\"; did you mean \"Cutpoints\"?",
+            ),
+            (
+                "[[step]]\nname = \"Cutpoints\"\nmax_dist = 1",
+                "line 3: unknown parameter of Cutpoints \"max_dist\"; did you mean \"max_distance\"?",
+            ),
+            (
+                "[[step]]\nname = \"Cutpoints\"\nmax_distance = \"= 2 * tracers\"",
+                "line 3: unknown parameter \"tracers\"",
+            ),
+            (
+                "[[step]]\nname = \"Cutpoints\"\nmax_distance = \"far\"",
+                "line 1: Cutpoints: invalid type: string \"far\"",
+            ),
+            (
+                "[[step]]\nname = \"Cutpoints\"\nmax_distance = -1",
+                "line 1: Cutpoints: max_distance = -1",
+            ),
+            (
+                "[[step]]\nname = \"Cutpoints\"",
+                "line 1: Cutpoints: missing field `max_distance`",
+            ),
             ("[[step]]\nmax_distance = 1", "line 1: a step needs a name"),
             ("\n[steps]\n", "line 2: unknown field `steps`"),
             ("[[step]\n", "line 1: "),
         ];
         for (text, expected) in cases {
-            assert!(problem(text).contains(expected), "{text:?}: {}", problem(text));
+            assert!(
+                problem(text).contains(expected),
+                "{text:?}: {}",
+                problem(text)
+            );
         }
     }
 
     #[test]
     fn parameters_that_a_recipe_does_not_have_cannot_be_set() {
-        let error = Recipe::built_in("pept-ml").unwrap().set("tracer", 2.0).unwrap_err().to_string();
+        let error = Recipe::built_in("pept-ml")
+            .unwrap()
+            .set("tracer", 2.0)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("did you mean \"tracers\"?"), "{error}");
     }
 }

@@ -29,7 +29,11 @@ pub(super) const STEPS: &[Entry] = &[
 ];
 
 const fn entry<S: for<'de> Deserialize<'de> + IntoStep<M>, M>(name: &'static str) -> Entry {
-    Entry { name, parameters: fields::<S>, build: |table| table.try_into::<S>().map(IntoStep::into_step) }
+    Entry {
+        name,
+        parameters: fields::<S>,
+        build: |table| table.try_into::<S>().map(IntoStep::into_step),
+    }
 }
 
 /// The names of a struct's fields, as serde knows them.
@@ -65,7 +69,13 @@ mod tests {
 
     #[test]
     fn parameter_names_are_those_of_the_steps() {
-        let names = |step: &str| (STEPS.iter().find(|entry| entry.name == step).unwrap().parameters)();
+        let names = |step: &str| {
+            (STEPS
+                .iter()
+                .find(|entry| entry.name == step)
+                .unwrap()
+                .parameters)()
+        };
         assert_eq!(names("HDBSCAN"), ["true_fraction", "max_tracers"]);
         assert!(names("Cutpoints").contains(&"max_distance"));
     }

@@ -28,7 +28,12 @@ impl Context<'_> {
     pub(crate) fn rng(&self) -> Pcg64 {
         let mut state = 0;
         let mut seed = [0; 32];
-        let parts = [self.seed, self.step as u64, self.sample as u64, self.member as u64];
+        let parts = [
+            self.seed,
+            self.step as u64,
+            self.sample as u64,
+            self.member as u64,
+        ];
         for (bytes, part) in seed.as_chunks_mut::<8>().0.iter_mut().zip(parts) {
             state = splitmix64(state ^ part);
             *bytes = state.to_le_bytes();
@@ -92,8 +97,15 @@ pub trait Filter: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// As [`filter`](Self::filter).
     fn filter_list(&self, members: Vec<Self::Input>, context: &Context<'_>) -> Result<Data> {
-        let filter = |(member, table)| Ok(self.filter(table, &Context { member, ..*context })?.into());
-        Ok(Data::List(members.into_iter().enumerate().map(filter).collect::<Result<_>>()?))
+        let filter =
+            |(member, table)| Ok(self.filter(table, &Context { member, ..*context })?.into());
+        Ok(Data::List(
+            members
+                .into_iter()
+                .enumerate()
+                .map(filter)
+                .collect::<Result<_>>()?,
+        ))
     }
 
     /// Whether [`filter_batch`](Self::filter_batch) is better than one sample after another on this backend.
@@ -105,9 +117,26 @@ pub trait Filter: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// As [`filter`](Self::filter).
-    fn filter_batch(&self, samples: Self::Input, context: &Context<'_>) -> Result<Vec<Self::Output>> {
-        let filter = |(n, sample)| self.filter(sample, &Context { sample: context.sample + n, ..*context });
-        samples.into_samples().into_iter().enumerate().map(filter).collect()
+    fn filter_batch(
+        &self,
+        samples: Self::Input,
+        context: &Context<'_>,
+    ) -> Result<Vec<Self::Output>> {
+        let filter = |(n, sample)| {
+            self.filter(
+                sample,
+                &Context {
+                    sample: context.sample + n,
+                    ..*context
+                },
+            )
+        };
+        samples
+            .into_samples()
+            .into_iter()
+            .enumerate()
+            .map(filter)
+            .collect()
     }
 }
 
@@ -275,7 +304,11 @@ impl<F: Filter> AnyFilter for F {
 
     fn apply_batch(&self, samples: Data, context: &Context<'_>) -> Result<Vec<Data>> {
         let samples = F::Input::from_data(samples)?;
-        Ok(self.filter_batch(samples, context)?.into_iter().map(Into::into).collect())
+        Ok(self
+            .filter_batch(samples, context)?
+            .into_iter()
+            .map(Into::into)
+            .collect())
     }
 }
 
@@ -317,14 +350,29 @@ mod tests {
 
     #[test]
     fn every_seed_step_sample_and_member_has_its_own_stream() {
-        let context = Context { backend: &Backend::Cpu, seed: 0, step: 0, sample: 0, member: 0 };
+        let context = Context {
+            backend: &Backend::Cpu,
+            seed: 0,
+            step: 0,
+            sample: 0,
+            member: 0,
+        };
         let first = |context: Context<'_>| context.rng().next_u64();
         let mut firsts = vec![first(context)];
         for n in 1..100 {
-            firsts.push(first(Context { seed: n as u64, ..context }));
+            firsts.push(first(Context {
+                seed: n as u64,
+                ..context
+            }));
             firsts.push(first(Context { step: n, ..context }));
-            firsts.push(first(Context { sample: n, ..context }));
-            firsts.push(first(Context { member: n, ..context }));
+            firsts.push(first(Context {
+                sample: n,
+                ..context
+            }));
+            firsts.push(first(Context {
+                member: n,
+                ..context
+            }));
         }
         assert_eq!(first(context), firsts[0]);
         firsts.sort_unstable();

@@ -18,7 +18,11 @@ pub struct Centroids {
 
 impl Default for Centroids {
     fn default() -> Self {
-        Self { error: false, cluster_size: false, weight: true }
+        Self {
+            error: false,
+            cluster_size: false,
+            weight: true,
+        }
     }
 }
 
@@ -38,7 +42,10 @@ impl Centroids {
     /// Appends the column `cluster_size`: the number of points, or the sum of their weights.
     #[must_use]
     pub fn cluster_size(self, cluster_size: bool) -> Self {
-        Self { cluster_size, ..self }
+        Self {
+            cluster_size,
+            ..self
+        }
     }
 
     /// Whether a column `weight` weighs the means, and is then dropped (the default).
@@ -71,15 +78,24 @@ impl Centroids {
         let n_rows = usize::from(!empty);
         let mut centroid = points.empty();
         if !empty {
-            let row = Array2::from_shape_vec((1, means.len()), means.clone()).expect("one row should have one mean a column");
+            let row = Array2::from_shape_vec((1, means.len()), means.clone())
+                .expect("one row should have one mean a column");
             centroid = PointData::with_all_columns(row, points.columns())
                 .expect("the columns should be those of the points")
                 .with_attributes(points.attributes().clone());
         }
         if self.error {
-            let distances: Vec<f64> = points.positions().iter().map(|point| distance(point, &means)).collect();
+            let distances: Vec<f64> = points
+                .positions()
+                .iter()
+                .map(|point| distance(point, &means))
+                .collect();
             let weighted_mean = |values: &mut dyn Iterator<Item = f64>| {
-                values.zip(&weights).map(|(value, weight)| weight * value).sum::<f64>() / sum
+                values
+                    .zip(&weights)
+                    .map(|(value, weight)| weight * value)
+                    .sum::<f64>()
+                    / sum
             };
             let mean = weighted_mean(&mut distances.iter().copied());
             let variance = weighted_mean(&mut distances.iter().map(|d| (d - mean) * (d - mean)));
@@ -119,17 +135,30 @@ mod tests {
     use super::*;
     use crate::Backend;
 
-    const CONTEXT: Context<'_> = Context { backend: &Backend::Cpu, seed: 0, step: 0, sample: 0, member: 0 };
+    const CONTEXT: Context<'_> = Context {
+        backend: &Backend::Cpu,
+        seed: 0,
+        step: 0,
+        sample: 0,
+        member: 0,
+    };
 
     #[test]
     fn weights_move_the_mean_and_their_column_goes() {
         let points = array![[0.0, 0.0, 0.0, 0.0, 1.0], [4.0, 8.0, 0.0, 0.0, 3.0]];
         let points = PointData::with_columns(points, &["weight"]).unwrap();
-        let out = Centroids::new().error(true).cluster_size(true).filter(points.clone(), &CONTEXT).unwrap();
+        let out = Centroids::new()
+            .error(true)
+            .cluster_size(true)
+            .filter(points.clone(), &CONTEXT)
+            .unwrap();
         assert_eq!(out.columns(), ["t", "x", "y", "z", "error", "cluster_size"]);
         // Distances 6 and 2, weights 1 and 3: mean 3, variance (9 + 3) / 4.
         assert_eq!(out.values(), [3.0, 6.0, 0.0, 0.0, 3.0_f64.sqrt(), 4.0]);
-        let plain = Centroids::new().weight(false).filter(points, &CONTEXT).unwrap();
+        let plain = Centroids::new()
+            .weight(false)
+            .filter(points, &CONTEXT)
+            .unwrap();
         assert_eq!(plain.values(), [2.0, 4.0, 0.0, 0.0, 2.0]);
     }
 
@@ -140,7 +169,11 @@ mod tests {
         let out = step.filter(empty.clone(), &CONTEXT).unwrap();
         assert_eq!((out.n_rows(), out.columns().len()), (0, 6));
         let point = PointData::new(array![[1.0, 2.0, 3.0, 4.0]]).unwrap();
-        let list = step.filter_list(vec![empty, point], &CONTEXT).unwrap().into_points().unwrap();
+        let list = step
+            .filter_list(vec![empty, point], &CONTEXT)
+            .unwrap()
+            .into_points()
+            .unwrap();
         assert_eq!(list.values(), [1.0, 2.0, 3.0, 4.0, 0.0, 1.0]);
     }
 }

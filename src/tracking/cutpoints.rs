@@ -26,20 +26,30 @@ impl Cutpoints {
     /// Pairs of lines closer than `max_distance` (mm).
     #[must_use]
     pub fn new(max_distance: f64) -> Self {
-        Self { max_distance, cutoffs: None, append_indices: false }
+        Self {
+            max_distance,
+            cutoffs: None,
+            append_indices: false,
+        }
     }
 
     /// Only points strictly inside the box `[xmin, xmax, ymin, ymax, zmin, zmax]` (mm). By default it is the bounding box of
     /// the end points of each sample.
     #[must_use]
     pub fn cutoffs(self, cutoffs: Cutoffs) -> Self {
-        Self { cutoffs: Some(cutoffs), ..self }
+        Self {
+            cutoffs: Some(cutoffs),
+            ..self
+        }
     }
 
     /// Appends the columns `line_index1` and `line_index2`, indices into the sample, whose lines become the attribute `_lines`.
     #[must_use]
     pub fn append_indices(self, append_indices: bool) -> Self {
-        Self { append_indices, ..self }
+        Self {
+            append_indices,
+            ..self
+        }
     }
 
     fn params(&self) -> cutpoints::Params {
@@ -53,7 +63,11 @@ impl Cutpoints {
     fn table(&self, sample: LineData, mut found: Vec<cutpoints::Cutpoint>) -> Result<PointData> {
         // Stable: ties stay in the order of the pairs.
         found.sort_by(|a, b| a.t.total_cmp(&b.t));
-        let extra: &[&str] = if self.append_indices { &["line_index1", "line_index2"] } else { &[] };
+        let extra: &[&str] = if self.append_indices {
+            &["line_index1", "line_index2"]
+        } else {
+            &[]
+        };
         let n_columns = 4 + extra.len();
         let mut values = Vec::with_capacity(found.len() * n_columns);
         for point in &found {
@@ -62,10 +76,15 @@ impl Cutpoints {
                 values.extend([f64::from(point.i), f64::from(point.j)]);
             }
         }
-        let rows = Array2::from_shape_vec((found.len(), n_columns), values).expect("each cutpoint should have given a row");
+        let rows = Array2::from_shape_vec((found.len(), n_columns), values)
+            .expect("each cutpoint should have given a row");
         let attributes = sample.attributes().clone();
         let points = PointData::with_columns(rows, extra)?.with_attributes(attributes);
-        Ok(if self.append_indices { points.with_attribute("_lines", Attribute::Lines(sample)) } else { points })
+        Ok(if self.append_indices {
+            points.with_attribute("_lines", Attribute::Lines(sample))
+        } else {
+            points
+        })
     }
 }
 
@@ -88,7 +107,16 @@ impl Filter for Cutpoints {
 
     fn filter_batch(&self, samples: LineData, context: &Context<'_>) -> Result<Vec<PointData>> {
         let ranges = samples.sample_ranges();
-        let found = cutpoints::on_samples(context.backend, samples.line_slice(), ranges, &self.params())?;
-        found.into_par_iter().enumerate().map(|(n, found)| self.table(samples.sample(n), found)).collect()
+        let found = cutpoints::on_samples(
+            context.backend,
+            samples.line_slice(),
+            ranges,
+            &self.params(),
+        )?;
+        found
+            .into_par_iter()
+            .enumerate()
+            .map(|(n, found)| self.table(samples.sample(n), found))
+            .collect()
     }
 }

@@ -34,13 +34,19 @@ impl Hdbscan {
     /// `true_fraction`: the share of points that belong to tracers, above 0 and at most 1. One tracer at most.
     #[must_use]
     pub fn new(true_fraction: f64) -> Self {
-        Self { true_fraction, max_tracers: 1 }
+        Self {
+            true_fraction,
+            max_tracers: 1,
+        }
     }
 
     /// The largest number of tracers that are seen at the same time.
     #[must_use]
     pub fn max_tracers(self, max_tracers: usize) -> Self {
-        Self { max_tracers, ..self }
+        Self {
+            max_tracers,
+            ..self
+        }
     }
 
     /// Labels of the points, and the number of artificial points that helped.
@@ -51,7 +57,9 @@ impl Hdbscan {
         }
         let mut all = points.to_vec();
         all.extend(self.artificial_points(points, context));
-        let phi = floor(self.true_fraction * as_f64(all.len()) / as_f64(self.max_tracers + 1)).min(n).max(2);
+        let phi = floor(self.true_fraction * as_f64(all.len()) / as_f64(self.max_tracers + 1))
+            .min(n)
+            .max(2);
         let labels = clustering::hdbscan(&all, phi);
         let (real, artificial) = labels.split_at(n);
         renumbered(real, artificial)
@@ -88,10 +96,18 @@ impl Filter for Hdbscan {
     fn check(&self) -> Result<()> {
         if !(self.true_fraction > 0.0 && self.true_fraction <= 1.0) {
             let needed = "a share above 0 and at most 1";
-            return Err(Error::Parameter { name: "true_fraction", value: self.true_fraction.to_string(), needed });
+            return Err(Error::Parameter {
+                name: "true_fraction",
+                value: self.true_fraction.to_string(),
+                needed,
+            });
         }
         if self.max_tracers == 0 {
-            return Err(Error::Parameter { name: "max_tracers", value: "0".into(), needed: "1 or more" });
+            return Err(Error::Parameter {
+                name: "max_tracers",
+                value: "0".into(),
+                needed: "1 or more",
+            });
         }
         Ok(())
     }
@@ -100,14 +116,22 @@ impl Filter for Hdbscan {
         if sample.n_rows() < 2 {
             return Ok(sample.empty().with_column("label", &[]));
         }
-        let labels: Vec<f64> = self.labels(&sample.positions(), context).into_iter().map(f64::from).collect();
+        let labels: Vec<f64> = self
+            .labels(&sample.positions(), context)
+            .into_iter()
+            .map(f64::from)
+            .collect();
         Ok(sample.with_column("label", &labels))
     }
 }
 
 /// Labels with any artificial point become noise; the others are numbered again in their order.
 fn renumbered(real: &[i32], artificial: &[i32]) -> Vec<i32> {
-    let n_labels = real.iter().chain(artificial).max().map_or(0, |&label| index(label + 1));
+    let n_labels = real
+        .iter()
+        .chain(artificial)
+        .max()
+        .map_or(0, |&label| index(label + 1));
     let (mut seen, mut taken) = (vec![false; n_labels], vec![false; n_labels]);
     let mark = |flags: &mut [bool], labels: &[i32]| {
         for &label in labels.iter().filter(|&&label| label >= 0) {
@@ -126,7 +150,9 @@ fn renumbered(real: &[i32], artificial: &[i32]) -> Vec<i32> {
             if keep { next - 1 } else { -1 }
         })
         .collect();
-    real.iter().map(|&label| if label < 0 { -1 } else { new[index(label)] }).collect()
+    real.iter()
+        .map(|&label| if label < 0 { -1 } else { new[index(label)] })
+        .collect()
 }
 
 fn index(label: i32) -> usize {
@@ -142,12 +168,19 @@ fn quantile(values: &mut [f64], q: f64) -> f64 {
     low + (high - low) * (position - as_f64(below))
 }
 
-#[expect(clippy::cast_precision_loss, reason = "counts of points are far below 2^53")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "counts of points are far below 2^53"
+)]
 fn as_f64(n: usize) -> f64 {
     n as f64
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates, which is what a huge count needs")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "`as` saturates, which is what a huge count needs"
+)]
 fn floor(x: f64) -> usize {
     x as usize
 }
@@ -162,40 +195,67 @@ mod tests {
     #[test]
     fn quantiles_are_interpolated() {
         let mut values = [4.0, 1.0, 3.0, 2.0];
-        assert_eq!((quantile(&mut values, 0.25), quantile(&mut values, 0.75)), (1.75, 3.25));
+        assert_eq!(
+            (quantile(&mut values, 0.25), quantile(&mut values, 0.75)),
+            (1.75, 3.25)
+        );
         assert_eq!(quantile(&mut [7.0], 0.75), 7.0);
     }
 
     #[test]
     fn clusters_with_artificial_points_become_noise_and_the_rest_is_renumbered() {
-        assert_eq!(renumbered(&[2, -1, 0, 1, 2], &[1, 1, -1]), [1, -1, 0, -1, 1]);
+        assert_eq!(
+            renumbered(&[2, -1, 0, 1, 2], &[1, 1, -1]),
+            [1, -1, 0, -1, 1]
+        );
         assert_eq!(renumbered(&[-1, -1], &[]), [-1, -1]);
     }
 
     #[test]
     fn samples_too_small_to_cluster_keep_the_right_columns() {
-        let context = Context { backend: &Backend::Cpu, seed: 0, step: 0, sample: 0, member: 0 };
+        let context = Context {
+            backend: &Backend::Cpu,
+            seed: 0,
+            step: 0,
+            sample: 0,
+            member: 0,
+        };
         for (rows, kept) in [(0, 0), (1, 0), (2, 2), (3, 3)] {
             let points = PointData::new(Array2::zeros((rows, 4))).unwrap();
             let out = Hdbscan::new(0.5).filter(points, &context).unwrap();
-            assert_eq!((out.n_rows(), out.columns().last().map(String::as_str)), (kept, Some("label")));
+            assert_eq!(
+                (out.n_rows(), out.columns().last().map(String::as_str)),
+                (kept, Some("label"))
+            );
             assert!(out.rows().column(4).iter().all(|&label| label == -1.0));
         }
     }
 
     #[test]
     fn a_single_tracer_is_found_with_the_help_of_the_artificial_cluster() {
-        let context = Context { backend: &Backend::Cpu, seed: 0, step: 0, sample: 0, member: 0 };
+        let context = Context {
+            backend: &Backend::Cpu,
+            seed: 0,
+            step: 0,
+            sample: 0,
+            member: 0,
+        };
         // A dense ball in a sparse lattice.
         let mut rows = Array2::zeros((427, 4));
         for (n, mut row) in rows.rows_mut().into_iter().enumerate() {
             let lattice = |k: usize| (n / 7_usize.pow(k as u32) % 7) as f64 * 10.0;
             let ball = |k: usize| 20.5 + (n / 4_usize.pow(k as u32) % 4) as f64 * 0.1;
             for k in 0..3 {
-                row[k + 1] = if n < 343 { lattice(k as usize) } else { ball(k as usize) };
+                row[k + 1] = if n < 343 {
+                    lattice(k as usize)
+                } else {
+                    ball(k as usize)
+                };
             }
         }
-        let out = Hdbscan::new(0.2).filter(PointData::new(rows).unwrap(), &context).unwrap();
+        let out = Hdbscan::new(0.2)
+            .filter(PointData::new(rows).unwrap(), &context)
+            .unwrap();
         let labels = out.rows().column(4).to_vec();
         assert!(labels[343..].iter().all(|&label| label == 0.0));
         assert!(labels[..343].iter().filter(|&&label| label == 0.0).count() < 20);

@@ -26,7 +26,10 @@ impl Evaluation {
     /// Median error (mm), the upper one of two; NaN without points.
     #[must_use]
     pub fn median(&self) -> f64 {
-        self.errors.get(self.errors.len() / 2).copied().unwrap_or(f64::NAN)
+        self.errors
+            .get(self.errors.len() / 2)
+            .copied()
+            .unwrap_or(f64::NAN)
     }
 
     #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
@@ -43,25 +46,40 @@ impl Evaluation {
 /// # Errors
 /// [`Error::Columns`] if the truth has no column `label`.
 pub fn evaluate(tracked: &PointData, truth: &PointData, limit: f64) -> Result<Evaluation> {
-    let label = truth
-        .column_index("label")
-        .ok_or_else(|| Error::Columns(format!("the truth has no column \"label\", only {}", truth.columns().join(" "))))?;
+    let label = truth.column_index("label").ok_or_else(|| {
+        Error::Columns(format!(
+            "the truth has no column \"label\", only {}",
+            truth.columns().join(" ")
+        ))
+    })?;
     let mut tracers: Vec<(f64, Vec<[f64; 4]>)> = Vec::new();
     for row in truth.rows().rows() {
         let point = [row[0], row[1], row[2], row[3]];
-        match tracers.iter_mut().find(|(known, _)| known.total_cmp(&row[label]).is_eq()) {
+        match tracers
+            .iter_mut()
+            .find(|(known, _)| known.total_cmp(&row[label]).is_eq())
+        {
             Some((_, points)) => points.push(point),
             None => tracers.push((row[label], vec![point])),
         }
     }
     let own_label = tracked.column_index("label");
-    let mut result = Evaluation { errors: Vec::new(), false_points: 0 };
+    let mut result = Evaluation {
+        errors: Vec::new(),
+        false_points: 0,
+    };
     for row in tracked.rows().rows() {
         if own_label.is_some_and(|column| row[column] < 0.0) {
             continue;
         }
-        let distance = |[x, y, z]: [f64; 3]| ((x - row[1]).powi(2) + (y - row[2]).powi(2) + (z - row[3]).powi(2)).sqrt();
-        let nearest = tracers.iter().filter_map(|(_, points)| position_at(points, row[0])).map(distance).min_by(f64::total_cmp);
+        let distance = |[x, y, z]: [f64; 3]| {
+            ((x - row[1]).powi(2) + (y - row[2]).powi(2) + (z - row[3]).powi(2)).sqrt()
+        };
+        let nearest = tracers
+            .iter()
+            .filter_map(|(_, points)| position_at(points, row[0]))
+            .map(distance)
+            .min_by(f64::total_cmp);
         match nearest {
             Some(error) if error <= limit => result.errors.push(error),
             _ => result.false_points += 1,
@@ -79,7 +97,9 @@ fn position_at(points: &[[f64; 4]], t: f64) -> Option<[f64; 3]> {
         return (next[0] <= t).then_some([next[1], next[2], next[3]]);
     };
     let share = (t - before[0]) / (next[0] - before[0]);
-    Some(std::array::from_fn(|k| before[k + 1] + share * (next[k + 1] - before[k + 1])))
+    Some(std::array::from_fn(|k| {
+        before[k + 1] + share * (next[k + 1] - before[k + 1])
+    }))
 }
 
 #[cfg(test)]
@@ -90,7 +110,11 @@ mod tests {
 
     #[test]
     fn points_are_matched_with_the_interpolated_truth() {
-        let truth = array![[0.0, 0.0, 0.0, 0.0, 0.0], [2.0, 4.0, 0.0, 0.0, 0.0], [0.0, 100.0, 0.0, 0.0, 1.0]];
+        let truth = array![
+            [0.0, 0.0, 0.0, 0.0, 0.0],
+            [2.0, 4.0, 0.0, 0.0, 0.0],
+            [0.0, 100.0, 0.0, 0.0, 1.0]
+        ];
         let truth = PointData::with_columns(truth, &["label"]).unwrap();
         // An exact hit, 3 mm off, 50 mm off, noise, and one after the end.
         let tracked = array![
@@ -100,8 +124,19 @@ mod tests {
             [1.0, 52.0, 0.0, 0.0, -1.0],
             [3.0, 4.0, 0.0, 0.0, 0.0]
         ];
-        let found = evaluate(&PointData::with_columns(tracked, &["label"]).unwrap(), &truth, 10.0).unwrap();
-        assert_eq!((found.errors.as_slice(), found.false_points), (&[0.0, 3.0][..], 2));
-        assert_eq!((found.mean(), found.median(), found.rms()), (1.5, 3.0, 4.5_f64.sqrt()));
+        let found = evaluate(
+            &PointData::with_columns(tracked, &["label"]).unwrap(),
+            &truth,
+            10.0,
+        )
+        .unwrap();
+        assert_eq!(
+            (found.errors.as_slice(), found.false_points),
+            (&[0.0, 3.0][..], 2)
+        );
+        assert_eq!(
+            (found.mean(), found.median(), found.rms()),
+            (1.5, 3.0, 4.5_f64.sqrt())
+        );
     }
 }

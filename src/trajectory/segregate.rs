@@ -34,19 +34,30 @@ impl Segregate {
     /// trajectory.
     #[must_use]
     pub fn new(window: usize, cut_distance: f64) -> Self {
-        Self { window, cut_distance, min_trajectory_size: default_size(), max_time_interval: no_limit() }
+        Self {
+            window,
+            cut_distance,
+            min_trajectory_size: default_size(),
+            max_time_interval: no_limit(),
+        }
     }
 
     /// The fewest points of a trajectory.
     #[must_use]
     pub fn min_trajectory_size(self, min_trajectory_size: usize) -> Self {
-        Self { min_trajectory_size, ..self }
+        Self {
+            min_trajectory_size,
+            ..self
+        }
     }
 
     /// Points further apart in time (ms) are not connected.
     #[must_use]
     pub fn max_time_interval(self, max_time_interval: f64) -> Self {
-        Self { max_time_interval, ..self }
+        Self {
+            max_time_interval,
+            ..self
+        }
     }
 
     /// Labels of points `[t, x, y, z]` in the order of time.
@@ -88,15 +99,29 @@ impl Reducer for Segregate {
     type Output = PointData;
 
     fn check(&self) -> Result<()> {
-        let parameter = |name, value: String, needed| Err(Error::Parameter { name, value, needed });
+        let parameter = |name, value: String, needed| {
+            Err(Error::Parameter {
+                name,
+                value,
+                needed,
+            })
+        };
         if self.window == 0 {
             return parameter("window", "0".into(), "1 point or more");
         }
         if self.cut_distance.is_nan() || self.cut_distance < 0.0 {
-            return parameter("cut_distance", self.cut_distance.to_string(), "a distance in mm that is not negative");
+            return parameter(
+                "cut_distance",
+                self.cut_distance.to_string(),
+                "a distance in mm that is not negative",
+            );
         }
         if self.max_time_interval.is_nan() || self.max_time_interval < 0.0 {
-            return parameter("max_time_interval", self.max_time_interval.to_string(), "a time in ms that is not negative");
+            return parameter(
+                "max_time_interval",
+                self.max_time_interval.to_string(),
+                "a time in ms that is not negative",
+            );
         }
         Ok(())
     }
@@ -107,7 +132,12 @@ impl Reducer for Segregate {
         let mut order: Vec<usize> = (0..points.n_rows()).collect();
         order.sort_by(|&a, &b| times[a].total_cmp(&times[b])); // stable
         let sorted = points.take(&order);
-        let rows: Vec<[f64; 4]> = sorted.rows().rows().into_iter().map(|row| [row[0], row[1], row[2], row[3]]).collect();
+        let rows: Vec<[f64; 4]> = sorted
+            .rows()
+            .rows()
+            .into_iter()
+            .map(|row| [row[0], row[1], row[2], row[3]])
+            .collect();
         Ok(sorted.with_column("label", &self.labels(&rows)))
     }
 }
@@ -119,7 +149,9 @@ struct Components {
 
 impl Components {
     fn new(n: usize) -> Self {
-        Self { parents: (0..n).collect() }
+        Self {
+            parents: (0..n).collect(),
+        }
     }
 
     fn root(&mut self, mut n: usize) -> usize {
@@ -145,7 +177,13 @@ mod tests {
     use crate::Backend;
 
     fn labels(step: &Segregate, points: &[[f64; 4]]) -> Vec<f64> {
-        let context = Context { backend: &Backend::Cpu, seed: 0, step: 0, sample: 0, member: 0 };
+        let context = Context {
+            backend: &Backend::Cpu,
+            seed: 0,
+            step: 0,
+            sample: 0,
+            member: 0,
+        };
         let table = PointData::new(Array2::from(points.to_vec())).unwrap();
         let out = step.reduce(vec![table], &context).unwrap();
         out.rows().column(4).to_vec()
@@ -155,13 +193,23 @@ mod tests {
     fn trajectories_count_in_order_of_first_appearance_and_small_ones_are_noise() {
         let step = Segregate::new(3, 1.5).min_trajectory_size(2);
         // Two interleaved tracks, unsorted in time, and a lone point.
-        let points = [[3.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0], [2.0, 99.0, 0.0, 0.0], [1.0, 50.0, 0.0, 0.0], [4.0, 51.0, 0.0, 0.0]];
+        let points = [
+            [3.0, 1.0, 0.0, 0.0],
+            [0.0, 0.0, 0.0, 0.0],
+            [2.0, 99.0, 0.0, 0.0],
+            [1.0, 50.0, 0.0, 0.0],
+            [4.0, 51.0, 0.0, 0.0],
+        ];
         assert_eq!(labels(&step, &points), [0.0, 1.0, -1.0, 0.0, 1.0]);
     }
 
     #[test]
     fn the_window_and_the_time_interval_limit_connections() {
-        let points = [[0.0, 0.0, 0.0, 0.0], [1.0, 9.0, 0.0, 0.0], [10.0, 0.0, 0.0, 0.0]];
+        let points = [
+            [0.0, 0.0, 0.0, 0.0],
+            [1.0, 9.0, 0.0, 0.0],
+            [10.0, 0.0, 0.0, 0.0],
+        ];
         let step = |window: usize| Segregate::new(window, 1.0).min_trajectory_size(2);
         assert_eq!(labels(&step(2), &points), [0.0, -1.0, 0.0]);
         assert_eq!(labels(&step(1), &points), [-1.0; 3]);

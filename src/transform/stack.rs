@@ -25,11 +25,15 @@ impl Stack {
     /// Samples of `sample_size` rows, each sharing `overlap` with the one before.
     #[must_use]
     pub fn samples(sample_size: usize, overlap: isize) -> Self {
-        Self { sample_size: Some(sample_size), overlap }
+        Self {
+            sample_size: Some(sample_size),
+            overlap,
+        }
     }
 
     fn sampling(&self) -> Option<Sampling> {
-        self.sample_size.map(|size| Sampling::count(size).overlap(self.overlap))
+        self.sample_size
+            .map(|size| Sampling::count(size).overlap(self.overlap))
     }
 
     fn stack<C: Contents>(&self, tables: Vec<Table<C>>) -> Result<Data>
@@ -37,10 +41,16 @@ impl Stack {
         Table<C>: Element,
     {
         let table = Table::stack(tables)?;
-        let Some(sampling) = self.sampling() else { return Ok(table.into()) };
+        let Some(sampling) = self.sampling() else {
+            return Ok(table.into());
+        };
         let table = table.with_sampling(sampling)?;
         if table.n_samples() == 0 {
-            tracing::warn!("Stack: {} rows are fewer than one sample ({}), so nothing follows", table.n_rows(), table.sampling());
+            tracing::warn!(
+                "Stack: {} rows are fewer than one sample ({}), so nothing follows",
+                table.n_rows(),
+                table.sampling()
+            );
         }
         Ok(table.into())
     }
@@ -53,7 +63,9 @@ impl Reducer for Stack {
     fn check(&self) -> Result<()> {
         match self.sampling() {
             Some(sampling) => sampling.check(),
-            None if self.overlap != 0 => Err(Error::Sampling("an overlap needs a sample_size".into())),
+            None if self.overlap != 0 => {
+                Err(Error::Sampling("an overlap needs a sample_size".into()))
+            }
             None => Ok(()),
         }
     }

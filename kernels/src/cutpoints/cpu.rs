@@ -13,9 +13,15 @@ pub(super) fn on_samples(batch: &Batch) -> Vec<Vec<Cutpoint>> {
         .par_iter()
         .map(|sample| {
             let first_rows: Vec<usize> = sample.lines.clone().step_by(ROWS_PER_TASK).collect();
-            let mut parts: Vec<Vec<Cutpoint>> =
-                first_rows.into_par_iter().map(|first| some_rows(batch, sample, first)).collect();
-            if parts.len() == 1 { parts.remove(0) } else { parts.concat() }
+            let mut parts: Vec<Vec<Cutpoint>> = first_rows
+                .into_par_iter()
+                .map(|first| some_rows(batch, sample, first))
+                .collect();
+            if parts.len() == 1 {
+                parts.remove(0)
+            } else {
+                parts.concat()
+            }
         })
         .collect()
 }
@@ -26,7 +32,14 @@ fn some_rows(batch: &Batch, sample: &Sample, first: usize) -> Vec<Cutpoint> {
     let (mut candidates, mut out) = (Vec::new(), Vec::new());
     for i in first..end.min(first + ROWS_PER_TASK) {
         candidates.clear();
-        propose(&batch.columns, &batch.line(i), i + 1, end, &batch.filter, &mut candidates);
+        propose(
+            &batch.columns,
+            &batch.line(i),
+            i + 1,
+            end,
+            &batch.filter,
+            &mut candidates,
+        );
         for &j in &candidates {
             batch.confirm(sample, i, j as usize, &mut out);
         }
@@ -46,7 +59,9 @@ fn propose(
 ) {
     for start in (first..end).step_by(BLOCK) {
         let block: [&[f32; BLOCK]; 6] = std::array::from_fn(|k| {
-            columns[k][start..].first_chunk().expect("columns should be padded by one block")
+            columns[k][start..]
+                .first_chunk()
+                .expect("columns should be padded by one block")
         });
         let mut hits = [0u8; BLOCK];
         for n in 0..BLOCK {
@@ -57,7 +72,10 @@ fn propose(
             bits &= (1 << (end - start)) - 1;
         }
         while bits != 0 {
-            #[expect(clippy::cast_possible_truncation, reason = "the caller has fewer than 2^32 lines")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "the caller has fewer than 2^32 lines"
+            )]
             candidates.push(start as u32 + bits.trailing_zeros());
             bits &= bits - 1;
         }

@@ -58,14 +58,19 @@ impl Filter {
     /// `r_m`: largest moment; `reach`: `L`; `scale`: `S`; all in mm. `band` scales the guard band: 1, but for the test's control.
     fn new(max_distance: f64, r_m: f64, reach: f64, scale: f64, band: f64) -> Self {
         let guard = band * (14.5 * EPS * r_m + F64_BAND * reach) / scale;
-        let max = (max_distance * (1.0 + 1e-12) + F64_BAND * reach).min(2.0 * r_m * (1.0 + 1e-6) + F64_BAND * reach);
+        let max = (max_distance * (1.0 + 1e-12) + F64_BAND * reach)
+            .min(2.0 * r_m * (1.0 + 1e-6) + F64_BAND * reach);
         let max = max.max(scale / (1u64 << 40) as f64) / scale;
         // Unbounded input (infinite cutoffs, overflow): every pair is a candidate, f64 decides alone.
         let finite = guard < 4.0 && max.is_finite();
         Self {
             guard: if finite { round_up(guard) } else { 4.0 },
             k: 1.0 + 16.0 * f32::EPSILON,
-            max_squared: if finite { round_up(max * max * (1.0 + 16.0 * EPS)) } else { 1.0 },
+            max_squared: if finite {
+                round_up(max * max * (1.0 + 16.0 * EPS))
+            } else {
+                1.0
+            },
             padding: 0,
         }
     }
@@ -80,7 +85,10 @@ impl Filter {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "rounding to f32 is the purpose")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "rounding to f32 is the purpose"
+)]
 fn round_up(x: f64) -> f32 {
     let y = x as f32;
     if f64::from(y) < x { y.next_up() } else { y }
@@ -117,13 +125,28 @@ impl Batch {
         Self::with_band(lines, samples, params, 1.0)
     }
 
-    fn with_band(lines: LineSlice<'_>, samples: &[Range<usize>], params: &Params, band: f64) -> Self {
+    fn with_band(
+        lines: LineSlice<'_>,
+        samples: &[Range<usize>],
+        params: &Params,
+        band: f64,
+    ) -> Self {
         let cutoffs: Vec<Cutoffs> = samples
             .iter()
-            .map(|rows| params.cutoffs.unwrap_or_else(|| lines.range(rows).bounding_box()))
+            .map(|rows| {
+                params
+                    .cutoffs
+                    .unwrap_or_else(|| lines.range(rows).bounding_box())
+            })
             .collect();
         let union = cutoffs.iter().fold(EMPTY_BOX, |a, b| {
-            std::array::from_fn(|k| if k % 2 == 0 { a[k].min(b[k]) } else { a[k].max(b[k]) })
+            std::array::from_fn(|k| {
+                if k % 2 == 0 {
+                    a[k].min(b[k])
+                } else {
+                    a[k].max(b[k])
+                }
+            })
         });
         let centre: [f64; 3] = std::array::from_fn(|k| 0.5 * union[2 * k] + 0.5 * union[2 * k + 1]);
         let half: [f64; 3] = std::array::from_fn(|k| 0.5 * union[2 * k + 1] - 0.5 * union[2 * k]);
@@ -163,12 +186,24 @@ impl Batch {
             .zip(cutoffs)
             .map(|(range, cutoffs)| {
                 let position = |row: usize| rows.partition_point(|&kept| (kept as usize) < row);
-                let first_row = u32::try_from(range.start).expect("rows should fit u32: checked by the caller");
-                Sample { lines: position(range.start)..position(range.end), first_row, cutoffs }
+                let first_row =
+                    u32::try_from(range.start).expect("rows should fit u32: checked by the caller");
+                Sample {
+                    lines: position(range.start)..position(range.end),
+                    first_row,
+                    cutoffs,
+                }
             })
             .collect();
         let filter = Filter::new(params.max_distance, r_m, reach, scale, band);
-        Self { columns, rays, rows, samples, filter, max_squared: params.max_distance * params.max_distance }
+        Self {
+            columns,
+            rays,
+            rows,
+            samples,
+            filter,
+            max_squared: params.max_distance * params.max_distance,
+        }
     }
 
     /// A line's `u` and `m`.
@@ -185,8 +220,16 @@ impl Batch {
     /// Adds the cutpoint of two lines of the batch, if the f64 formula makes them one.
     #[inline]
     pub(super) fn confirm(&self, sample: &Sample, i: usize, j: usize, out: &mut Vec<Cutpoint>) {
-        if let Some([t, x, y, z]) = confirm(&self.rays[i], &self.rays[j], self.max_squared, &sample.cutoffs) {
-            let (i, j) = (self.rows[i] - sample.first_row, self.rows[j] - sample.first_row);
+        if let Some([t, x, y, z]) = confirm(
+            &self.rays[i],
+            &self.rays[j],
+            self.max_squared,
+            &sample.cutoffs,
+        ) {
+            let (i, j) = (
+                self.rows[i] - sample.first_row,
+                self.rows[j] - sample.first_row,
+            );
             out.push(Cutpoint { t, x, y, z, i, j });
         }
     }
@@ -198,7 +241,11 @@ fn norm(v: [f64; 3]) -> f64 {
 
 /// The larger of two, or NaN if one is (`f64::max` would hide it).
 fn max_or_nan(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
+    if a.is_nan() || b.is_nan() {
+        f64::NAN
+    } else {
+        a.max(b)
+    }
 }
 
 /// The smallest power of two at or above a positive number, and above 2^-1000.
@@ -212,7 +259,10 @@ fn power_of_two_above(x: f64) -> f64 {
 }
 
 /// Rounds to f32; what overflowed becomes 0, since the filter then proposes every pair anyway.
-#[expect(clippy::cast_possible_truncation, reason = "rounding to f32 is the purpose")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "rounding to f32 is the purpose"
+)]
 fn to_f32(x: f64) -> f32 {
     if x.abs() <= 2.0 { x as f32 } else { 0.0 }
 }

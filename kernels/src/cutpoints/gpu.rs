@@ -70,7 +70,14 @@ pub(super) fn on_samples(gpu: &Gpu, batch: &Batch) -> Result<Vec<Vec<Cutpoint>>>
     let lines: Vec<Line> = (0..batch.n_lines())
         .map(|n| {
             let [ux, uy, uz, mx, my, mz] = batch.line(n);
-            Line { ux, uy, uz, mx, my, mz }
+            Line {
+                ux,
+                uy,
+                uz,
+                mx,
+                my,
+                mz,
+            }
         })
         .collect();
     let mut bands = bands(&batch.samples).peekable();
@@ -89,16 +96,21 @@ pub(super) fn on_samples(gpu: &Gpu, batch: &Batch) -> Result<Vec<Vec<Cutpoint>>>
 
 /// All bands of all samples that have pairs, in order.
 fn bands(samples: &[Sample]) -> impl Iterator<Item = Band> + '_ {
-    samples.iter().enumerate().flat_map(|(sample, Sample { lines, .. })| {
-        let n = lines.len();
-        // The last line has no later one to pair with.
-        (0..n.saturating_sub(1)).step_by(TILE_I).map(move |first_i| Band {
-            sample,
-            first_i,
-            n_rows: TILE_I.min(n - first_i),
-            row_words: (n - first_i).div_ceil(WORD_BITS),
+    samples
+        .iter()
+        .enumerate()
+        .flat_map(|(sample, Sample { lines, .. })| {
+            let n = lines.len();
+            // The last line has no later one to pair with.
+            (0..n.saturating_sub(1))
+                .step_by(TILE_I)
+                .map(move |first_i| Band {
+                    sample,
+                    first_i,
+                    n_rows: TILE_I.min(n - first_i),
+                    row_words: (n - first_i).div_ceil(WORD_BITS),
+                })
         })
-    })
 }
 
 /// The bands that one submission computes.
@@ -130,13 +142,27 @@ impl Dispatch {
     /// Computes the masks of all bands and confirms their candidates: (sample, rows) in order.
     fn run(&self, gpu: &Gpu, batch: &Batch, lines: &[Line]) -> Result<Vec<(usize, Vec<Cutpoint>)>> {
         // Only the lines that these bands use: a batch may hold more than a binding.
-        let first = self.bands.iter().map(|band| batch.samples[band.sample].lines.start).min().unwrap_or(0);
-        let last = self.bands.iter().map(|band| batch.samples[band.sample].lines.end).max().unwrap_or(0);
+        let first = self
+            .bands
+            .iter()
+            .map(|band| batch.samples[band.sample].lines.start)
+            .min()
+            .unwrap_or(0);
+        let last = self
+            .bands
+            .iter()
+            .map(|band| batch.samples[band.sample].lines.end)
+            .max()
+            .unwrap_or(0);
         let lines: &[u8] = bytemuck::cast_slice(&lines[first..last]);
         let n_words = self.n_words + self.n_tiles;
         let needed = (lines.len() as u64).max(4 * n_words as u64);
         if needed > gpu.max_binding() || self.n_tiles > gpu.max_workgroups() {
-            return Err(KernelError::TooLarge { what: "lines of a sample, in bytes", needed, available: gpu.max_binding() });
+            return Err(KernelError::TooLarge {
+                what: "lines of a sample, in bytes",
+                needed,
+                available: gpu.max_binding(),
+            });
         }
 
         let mut tiles = Vec::with_capacity(self.n_tiles);
@@ -171,13 +197,20 @@ impl Dispatch {
         let readback: Readback = work.run(gpu)?;
         let (mask, done) = readback.words().split_at(self.n_words);
         if done.iter().any(|&word| word != DONE) {
-            return Err(KernelError::Gpu { reason: "the cutpoints shader did not run to its end".into() });
+            return Err(KernelError::Gpu {
+                reason: "the cutpoints shader did not run to its end".into(),
+            });
         }
         Ok(self
             .bands
             .par_iter()
             .zip(first_words)
-            .map(|(band, first_word)| (band.sample, confirm(batch, band, &mask[first_word..][..band.n_words()])))
+            .map(|(band, first_word)| {
+                (
+                    band.sample,
+                    confirm(batch, band, &mask[first_word..][..band.n_words()]),
+                )
+            })
             .collect())
     }
 }
@@ -191,7 +224,12 @@ fn confirm(batch: &Batch, band: &Band, mask: &[u32]) -> Vec<Cutpoint> {
         for (word, &bits) in row.iter().enumerate() {
             let mut bits = bits;
             while bits != 0 {
-                batch.confirm(sample, i, first + word * WORD_BITS + bits.trailing_zeros() as usize, &mut out);
+                batch.confirm(
+                    sample,
+                    i,
+                    first + word * WORD_BITS + bits.trailing_zeros() as usize,
+                    &mut out,
+                );
                 bits &= bits - 1;
             }
         }

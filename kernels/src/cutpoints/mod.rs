@@ -33,13 +33,19 @@ impl Params {
     /// Pairs closer than `max_distance` (mm), within the bounding box of each sample's end points.
     #[must_use]
     pub fn new(max_distance: f64) -> Self {
-        Self { max_distance, cutoffs: None }
+        Self {
+            max_distance,
+            cutoffs: None,
+        }
     }
 
     /// Only midpoints strictly inside the box `[xmin, xmax, ymin, ymax, zmin, zmax]` (mm).
     #[must_use]
     pub fn cutoffs(self, cutoffs: Cutoffs) -> Self {
-        Self { cutoffs: Some(cutoffs), ..self }
+        Self {
+            cutoffs: Some(cutoffs),
+            ..self
+        }
     }
 
     /// Checks the values, as every call of the kernel does first.
@@ -91,7 +97,11 @@ pub struct Cutpoint {
 /// See [`on_samples`].
 pub fn on(backend: &Backend, lines: LineSlice<'_>, params: &Params) -> Result<Vec<Cutpoint>> {
     let whole = 0..lines.len();
-    Ok(on_samples(backend, lines, std::slice::from_ref(&whole), params)?.pop().unwrap_or_default())
+    Ok(
+        on_samples(backend, lines, std::slice::from_ref(&whole), params)?
+            .pop()
+            .unwrap_or_default(),
+    )
 }
 
 /// The cutpoints of each sample, a range of rows of `lines`, in (i, j) order; samples may overlap.
@@ -117,10 +127,17 @@ pub fn on_samples(
             available: u64::from(u32::MAX),
         });
     }
-    if let Some((sample, &Range { start, end })) =
-        samples.iter().enumerate().find(|(_, rows)| rows.start > rows.end || rows.end > n_lines)
+    if let Some((sample, &Range { start, end })) = samples
+        .iter()
+        .enumerate()
+        .find(|(_, rows)| rows.start > rows.end || rows.end > n_lines)
     {
-        return Err(KernelError::SampleOutOfBounds { sample, start, end, n_lines });
+        return Err(KernelError::SampleOutOfBounds {
+            sample,
+            start,
+            end,
+            n_lines,
+        });
     }
     let batch = filter::Batch::new(lines, samples, params);
     match backend {
@@ -166,15 +183,44 @@ mod tests {
 
     #[test]
     fn crossing_lines_give_their_midpoint_and_mean_time() {
-        let lors = [[1.0, -5.0, 0.0, 0.0, 5.0, 0.0, 0.0], [4.0, 1.0, -5.0, 0.5, 1.0, 5.0, 0.5]];
-        let found = on(&Backend::Cpu, LineSlice::from_rows(&lors), &Params::new(0.6).cutoffs(BOX)).unwrap();
-        assert_eq!(found, [Cutpoint { t: 2.5, x: 1.0, y: 0.0, z: 0.25, i: 0, j: 1 }]);
+        let lors = [
+            [1.0, -5.0, 0.0, 0.0, 5.0, 0.0, 0.0],
+            [4.0, 1.0, -5.0, 0.5, 1.0, 5.0, 0.5],
+        ];
+        let found = on(
+            &Backend::Cpu,
+            LineSlice::from_rows(&lors),
+            &Params::new(0.6).cutoffs(BOX),
+        )
+        .unwrap();
+        assert_eq!(
+            found,
+            [Cutpoint {
+                t: 2.5,
+                x: 1.0,
+                y: 0.0,
+                z: 0.25,
+                i: 0,
+                j: 1
+            }]
+        );
     }
 
     #[test]
     fn the_distance_limit_is_strict() {
-        let lors = [[1.0, -5.0, 0.0, 0.0, 5.0, 0.0, 0.0], [4.0, 1.0, -5.0, 0.5, 1.0, 5.0, 0.5]];
-        let found = |max| on(&Backend::Cpu, LineSlice::from_rows(&lors), &Params::new(max).cutoffs(BOX)).unwrap().len();
+        let lors = [
+            [1.0, -5.0, 0.0, 0.0, 5.0, 0.0, 0.0],
+            [4.0, 1.0, -5.0, 0.5, 1.0, 5.0, 0.5],
+        ];
+        let found = |max| {
+            on(
+                &Backend::Cpu,
+                LineSlice::from_rows(&lors),
+                &Params::new(max).cutoffs(BOX),
+            )
+            .unwrap()
+            .len()
+        };
         assert_eq!((found(0.5), found(0.5_f64.next_up())), (0, 1));
     }
 
@@ -183,7 +229,11 @@ mod tests {
         let a = [0.0, -5.0, 0.0, 0.0, 5.0, 0.0, 0.0];
         let parallel = [0.0, -5.0, 0.1, 0.0, 5.0, 0.1, 0.0];
         let zero = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
-        let found = on(&Backend::Cpu, LineSlice::from_rows(&[a, a, parallel, zero]), &Params::new(1.0).cutoffs(BOX));
+        let found = on(
+            &Backend::Cpu,
+            LineSlice::from_rows(&[a, a, parallel, zero]),
+            &Params::new(1.0).cutoffs(BOX),
+        );
         assert_eq!(found.unwrap(), []);
     }
 
@@ -193,13 +243,34 @@ mod tests {
         let mut bad = line;
         bad[3] = f64::NAN;
         let params = Params::new(1.0);
-        let on = |rows: &[[f64; 7]], params: &Params| on(&Backend::Cpu, LineSlice::from_rows(rows), params);
-        assert_eq!(on(&[line, bad], &params), Err(KernelError::NotFinite { line: 1 }));
+        let on = |rows: &[[f64; 7]], params: &Params| {
+            on(&Backend::Cpu, LineSlice::from_rows(rows), params)
+        };
+        assert_eq!(
+            on(&[line, bad], &params),
+            Err(KernelError::NotFinite { line: 1 })
+        );
         let parameter = |result| matches!(result, Err(KernelError::Parameter { .. }));
         assert!(parameter(on(&[line], &Params::new(-1.0))));
         assert!(parameter(on(&[line], &Params::new(f64::NAN))));
-        assert!(parameter(on(&[line], &params.cutoffs([1.0, 0.0, 0.0, 1.0, 0.0, 1.0]))));
-        let sample = on_samples(&Backend::Cpu, LineSlice::from_rows(&[line]), &[0..1, 0..2], &params);
-        assert_eq!(sample, Err(KernelError::SampleOutOfBounds { sample: 1, start: 0, end: 2, n_lines: 1 }));
+        assert!(parameter(on(
+            &[line],
+            &params.cutoffs([1.0, 0.0, 0.0, 1.0, 0.0, 1.0])
+        )));
+        let sample = on_samples(
+            &Backend::Cpu,
+            LineSlice::from_rows(&[line]),
+            &[0..1, 0..2],
+            &params,
+        );
+        assert_eq!(
+            sample,
+            Err(KernelError::SampleOutOfBounds {
+                sample: 1,
+                start: 0,
+                end: 2,
+                n_lines: 1
+            })
+        );
     }
 }

@@ -39,7 +39,10 @@ struct Inner {
 /// Vulkan, Metal and DX12 only. With `WGPU_ADAPTER_NAME` set, those whose name contains it.
 #[must_use]
 pub fn adapters() -> Vec<(wgpu::AdapterInfo, wgpu::Limits)> {
-    usable_adapters().iter().map(|adapter| (adapter.get_info(), adapter.limits())).collect()
+    usable_adapters()
+        .iter()
+        .map(|adapter| (adapter.get_info(), adapter.limits()))
+        .collect()
 }
 
 fn usable_adapters() -> Vec<wgpu::Adapter> {
@@ -55,7 +58,8 @@ fn usable_adapters() -> Vec<wgpu::Adapter> {
     adapters.retain(|adapter| {
         let compute = wgpu::DownlevelFlags::COMPUTE_SHADERS;
         let named = |name: &String| adapter.get_info().name.to_lowercase().contains(name);
-        adapter.get_downlevel_capabilities().flags.contains(compute) && wanted.as_ref().is_none_or(named)
+        adapter.get_downlevel_capabilities().flags.contains(compute)
+            && wanted.as_ref().is_none_or(named)
     });
     adapters.sort_by_key(|adapter| match adapter.get_info().device_type {
         wgpu::DeviceType::DiscreteGpu => 0,
@@ -68,7 +72,9 @@ fn usable_adapters() -> Vec<wgpu::Adapter> {
 }
 
 fn wanted_name() -> Option<String> {
-    std::env::var("WGPU_ADAPTER_NAME").ok().filter(|name| !name.is_empty())
+    std::env::var("WGPU_ADAPTER_NAME")
+        .ok()
+        .filter(|name| !name.is_empty())
 }
 
 impl Gpu {
@@ -78,27 +84,41 @@ impl Gpu {
     /// [`KernelError::NoAdapter`] if there is none or it gives no device.
     pub fn new() -> Result<Self> {
         let adapter = usable_adapters().into_iter().next().ok_or_else(|| {
-            let name = wanted_name().map_or(String::new(), |name| format!(" whose name contains \"{name}\" (WGPU_ADAPTER_NAME)"));
-            KernelError::NoAdapter { reason: format!("no Vulkan, Metal or DX12 adapter{name} was found") }
+            let name = wanted_name().map_or(String::new(), |name| {
+                format!(" whose name contains \"{name}\" (WGPU_ADAPTER_NAME)")
+            });
+            KernelError::NoAdapter {
+                reason: format!("no Vulkan, Metal or DX12 adapter{name} was found"),
+            }
         })?;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("pept"),
             required_limits: adapter.limits(),
             ..Default::default()
         };
-        let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
-            .map_err(|error| KernelError::NoAdapter { reason: format!("{}: {error}", adapter.get_info().name) })?;
+        let (device, queue) =
+            pollster::block_on(adapter.request_device(&descriptor)).map_err(|error| {
+                KernelError::NoAdapter {
+                    reason: format!("{}: {error}", adapter.get_info().name),
+                }
+            })?;
 
         let lost = Arc::new(Mutex::new(None));
         let poison = |lost: &Arc<Mutex<Option<String>>>| {
             let lost = Arc::clone(lost);
             move |reason: String| {
-                lost.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(reason);
+                lost.lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner)
+                    .get_or_insert(reason);
             }
         };
         let (on_lost, on_error) = (poison(&lost), poison(&lost));
-        device.set_device_lost_callback(move |reason, message| on_lost(format!("{reason:?} {message}")));
-        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| on_error(error.to_string())));
+        device.set_device_lost_callback(move |reason, message| {
+            on_lost(format!("{reason:?} {message}"))
+        });
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            on_error(error.to_string())
+        }));
         Ok(Self::with(device, queue, adapter.get_info(), lost))
     }
 
@@ -111,11 +131,30 @@ impl Gpu {
         Self::with(device, queue, info, Arc::default())
     }
 
-    fn with(device: wgpu::Device, queue: wgpu::Queue, info: wgpu::AdapterInfo, lost: Arc<Mutex<Option<String>>>) -> Self {
+    fn with(
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        info: wgpu::AdapterInfo,
+        lost: Arc<Mutex<Option<String>>>,
+    ) -> Self {
         let software = info.device_type == wgpu::DeviceType::Cpu;
-        let budget = AtomicU64::new(if software { FIRST_BUDGET_SOFTWARE } else { FIRST_BUDGET });
+        let budget = AtomicU64::new(if software {
+            FIRST_BUDGET_SOFTWARE
+        } else {
+            FIRST_BUDGET
+        });
         let (cutpoints, dispatches) = (OnceLock::new(), AtomicU64::new(0));
-        Self { inner: Arc::new(Inner { device, queue, info, lost, cutpoints, dispatches, budget }) }
+        Self {
+            inner: Arc::new(Inner {
+                device,
+                queue,
+                info,
+                lost,
+                cutpoints,
+                dispatches,
+                budget,
+            }),
+        }
     }
 
     /// The adapter's name.
@@ -155,12 +194,19 @@ impl Gpu {
     /// Largest storage binding in bytes.
     pub(crate) fn max_binding(&self) -> u64 {
         let limits = self.inner.device.limits();
-        limits.max_storage_buffer_binding_size.min(limits.max_buffer_size).min(MAX_BINDING) & !3
+        limits
+            .max_storage_buffer_binding_size
+            .min(limits.max_buffer_size)
+            .min(MAX_BINDING)
+            & !3
     }
 
     /// Most workgroups of a dispatch with one dimension.
     pub(crate) fn max_workgroups(&self) -> usize {
-        self.inner.device.limits().max_compute_workgroups_per_dimension as usize
+        self.inner
+            .device
+            .limits()
+            .max_compute_workgroups_per_dimension as usize
     }
 
     /// Units of work that the next submission may hold.
@@ -173,46 +219,69 @@ impl Gpu {
         self.inner.dispatches.fetch_add(1, Ordering::Relaxed);
         let budget = self.budget();
         if time > LONG_SUBMISSION {
-            self.inner.budget.store((budget.min(units) / 2).max(1 << 16), Ordering::Relaxed);
+            self.inner
+                .budget
+                .store((budget.min(units) / 2).max(1 << 16), Ordering::Relaxed);
         } else if time < SHORT_SUBMISSION && units > budget / 2 {
-            self.inner.budget.store(budget.saturating_mul(2).min(1 << 36), Ordering::Relaxed);
+            self.inner
+                .budget
+                .store(budget.saturating_mul(2).min(1 << 36), Ordering::Relaxed);
         }
     }
 
     /// An error if the device is known to be lost.
     pub(crate) fn check_lost(&self) -> Result<()> {
-        match self.inner.lost.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone() {
+        match self
+            .inner
+            .lost
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone()
+        {
             Some(reason) => Err(KernelError::DeviceLost { reason }),
             None => Ok(()),
         }
     }
 
     pub(crate) fn cutpoints(&self) -> &wgpu::ComputePipeline {
-        self.inner.cutpoints.get_or_init(|| self.pipeline(&pept_shaders::CUTPOINTS))
+        self.inner
+            .cutpoints
+            .get_or_init(|| self.pipeline(&pept_shaders::CUTPOINTS))
     }
 
     fn pipeline(&self, shader: &pept_shaders::Shader) -> wgpu::ComputePipeline {
         let label = format!("pept.{}", shader.name);
-        let module = self.inner.device.create_shader_module(wgpu::ShaderModuleDescriptor {
-            label: Some(&label),
-            source: wgpu::ShaderSource::Wgsl(shader.wgsl.into()),
-        });
-        self.inner.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(&label),
-            layout: None,
-            module: &module,
-            entry_point: Some("main"),
-            compilation_options: wgpu::PipelineCompilationOptions {
-                constants: &[("WORKGROUP_SIZE", f64::from(crate::cutpoints::WORKGROUP_SIZE))],
-                zero_initialize_workgroup_memory: false, // kernels write every word first
-            },
-            cache: None,
-        })
+        let module = self
+            .inner
+            .device
+            .create_shader_module(wgpu::ShaderModuleDescriptor {
+                label: Some(&label),
+                source: wgpu::ShaderSource::Wgsl(shader.wgsl.into()),
+            });
+        self.inner
+            .device
+            .create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(&label),
+                layout: None,
+                module: &module,
+                entry_point: Some("main"),
+                compilation_options: wgpu::PipelineCompilationOptions {
+                    constants: &[(
+                        "WORKGROUP_SIZE",
+                        f64::from(crate::cutpoints::WORKGROUP_SIZE),
+                    )],
+                    zero_initialize_workgroup_memory: false, // kernels write every word first
+                },
+                cache: None,
+            })
     }
 }
 
 impl fmt::Debug for Gpu {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gpu").field("adapter", &self.inner.info.name).field("driver", &self.inner.info.driver_info).finish()
+        f.debug_struct("Gpu")
+            .field("adapter", &self.inner.info.name)
+            .field("driver", &self.inner.info.driver_info)
+            .finish()
     }
 }

@@ -1,14 +1,19 @@
 //! Test helper: a `repr(C)` struct lies in memory as its WGSL namesake.
 
 /// Names and offsets of a WGSL struct's members, and its size.
-pub(crate) fn wgsl_layout(shader: &pept_shaders::Shader, name: &str) -> (Vec<(String, usize)>, usize) {
+pub(crate) fn wgsl_layout(
+    shader: &pept_shaders::Shader,
+    name: &str,
+) -> (Vec<(String, usize)>, usize) {
     let module = naga::front::wgsl::parse_str(shader.wgsl).expect("the shader should parse");
     let (_, found) = module
         .types
         .iter()
         .find(|(_, ty)| ty.name.as_deref() == Some(name))
         .unwrap_or_else(|| panic!("{} has no struct {name}", shader.name));
-    let naga::TypeInner::Struct { members, span } = &found.inner else { panic!("{name} is no struct") };
+    let naga::TypeInner::Struct { members, span } = &found.inner else {
+        panic!("{name} is no struct")
+    };
     let member = |m: &naga::StructMember| (m.name.clone().unwrap_or_default(), m.offset as usize);
     (members.iter().map(member).collect(), *span as usize)
 }

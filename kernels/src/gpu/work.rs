@@ -49,25 +49,47 @@ impl Work<'_> {
         staging.map_async(wgpu::MapMode::Read, .., move |result| {
             let _ = sender.send(result); // nobody listens after an error
         });
-        let errors = (pollster::block_on(validation.pop()), pollster::block_on(memory.pop()));
+        let errors = (
+            pollster::block_on(validation.pop()),
+            pollster::block_on(memory.pop()),
+        );
         match errors {
             (_, Some(_)) => return Err(KernelError::OutOfMemory),
             (Some(error), None) => {
                 gpu.check_lost()?;
-                return Err(KernelError::Gpu { reason: error.to_string() });
+                return Err(KernelError::Gpu {
+                    reason: error.to_string(),
+                });
             }
             (None, None) => {}
         }
-        let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: Some(TIMEOUT) };
+        let wait = wgpu::PollType::Wait {
+            submission_index: Some(submission),
+            timeout: Some(TIMEOUT),
+        };
         let polled = device.poll(wait);
         gpu.check_lost()?;
-        polled.map_err(|error| KernelError::Gpu { reason: error.to_string() })?;
+        polled.map_err(|error| KernelError::Gpu {
+            reason: error.to_string(),
+        })?;
         match receiver.recv_timeout(TIMEOUT) {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(KernelError::DeviceLost { reason: error.to_string() }),
-            Err(_) => return Err(KernelError::Gpu { reason: "no answer from the device".into() }),
+            Ok(Err(error)) => {
+                return Err(KernelError::DeviceLost {
+                    reason: error.to_string(),
+                });
+            }
+            Err(_) => {
+                return Err(KernelError::Gpu {
+                    reason: "no answer from the device".into(),
+                });
+            }
         }
-        let view = staging.get_mapped_range(..).map_err(|error| KernelError::DeviceLost { reason: error.to_string() })?;
+        let view = staging
+            .get_mapped_range(..)
+            .map_err(|error| KernelError::DeviceLost {
+                reason: error.to_string(),
+            })?;
         gpu.took(self.units, start.elapsed());
         Ok(Readback { view })
     }
@@ -76,7 +98,12 @@ impl Work<'_> {
         let device = gpu.device();
         let buffer = |size: usize, usage| {
             let size = size as u64;
-            device.create_buffer(&wgpu::BufferDescriptor { label: Some(self.label), size, usage, mapped_at_creation: false })
+            device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some(self.label),
+                size,
+                usage,
+                mapped_at_creation: false,
+            })
         };
         let upload = |bytes: &[u8], usage| {
             let buffer = buffer(bytes.len(), usage | wgpu::BufferUsages::COPY_DST);
@@ -84,24 +111,42 @@ impl Work<'_> {
             buffer
         };
         let output_bytes = 4 * self.n_words;
-        let output = buffer(output_bytes, wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC);
-        let staging = buffer(output_bytes, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST);
+        let output = buffer(
+            output_bytes,
+            wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC,
+        );
+        let staging = buffer(
+            output_bytes,
+            wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+        );
 
         let mut buffers = vec![upload(self.uniform, wgpu::BufferUsages::UNIFORM)];
-        buffers.extend(self.inputs.iter().map(|bytes| upload(bytes, wgpu::BufferUsages::STORAGE)));
+        buffers.extend(
+            self.inputs
+                .iter()
+                .map(|bytes| upload(bytes, wgpu::BufferUsages::STORAGE)),
+        );
         buffers.push(output.clone());
         let entries: Vec<_> = (0..)
             .zip(&buffers)
-            .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() })
+            .map(|(binding, buffer)| wgpu::BindGroupEntry {
+                binding,
+                resource: buffer.as_entire_binding(),
+            })
             .collect();
         let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some(self.label),
             layout: &self.pipeline.get_bind_group_layout(0),
             entries: &entries,
         });
-        let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(self.label) });
+        let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor {
+            label: Some(self.label),
+        });
         {
-            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(self.label), timestamp_writes: None });
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                label: Some(self.label),
+                timestamp_writes: None,
+            });
             pass.set_pipeline(self.pipeline);
             pass.set_bind_group(0, &group, &[]);
             pass.dispatch_workgroups(to_u32(self.n_workgroups), 1, 1);

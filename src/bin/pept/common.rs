@@ -50,14 +50,24 @@ impl Globals {
             (false, _) => tracing::Level::TRACE,
         };
         // wgpu and its drivers talk a lot at lower levels: ours only, theirs from warnings up with -vv.
-        let others = if self.verbose > 1 { tracing::Level::WARN } else { tracing::Level::ERROR };
+        let others = if self.verbose > 1 {
+            tracing::Level::WARN
+        } else {
+            tracing::Level::ERROR
+        };
         let filter = tracing_subscriber::filter::Targets::new()
             .with_default(others)
             .with_target("pept", level)
             .with_target("pept_kernels", level);
         use tracing_subscriber::prelude::*;
-        let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).without_time().with_target(false);
-        tracing_subscriber::registry().with(filter).with(lines).init();
+        let lines = tracing_subscriber::fmt::layer()
+            .with_writer(std::io::stderr)
+            .without_time()
+            .with_target(false);
+        tracing_subscriber::registry()
+            .with(filter)
+            .with(lines)
+            .init();
     }
 
     pub(crate) fn pool(&self) -> Result<rayon::ThreadPool, Failure> {
@@ -90,9 +100,9 @@ impl Globals {
         };
         let mut out = std::io::stdout().lock();
         match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-                Err(Failure::Failed(format!("cannot write to standard output: {error}")))
-            }
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::Failed(
+                format!("cannot write to standard output: {error}"),
+            )),
             _ => Ok(()),
         }
     }
@@ -103,9 +113,11 @@ impl Globals {
             return ProgressBar::hidden();
         }
         let bar = ProgressBar::new(0);
-        let style = ProgressStyle::with_template("{msg:<24} [{bar:32}] {pos}/{len} samples, {per_sec}, {eta} left")
-            .expect("the template should be valid")
-            .progress_chars("=> ");
+        let style = ProgressStyle::with_template(
+            "{msg:<24} [{bar:32}] {pos}/{len} samples, {per_sec}, {eta} left",
+        )
+        .expect("the template should be valid")
+        .progress_chars("=> ");
         bar.set_style(style);
         bar
     }
@@ -155,11 +167,19 @@ pub(crate) struct Tracked {
 }
 
 /// Runs a pipeline over LoRs with a progress bar.
-pub(crate) fn track(globals: &Globals, pipeline: &Pipeline, lors: LineData, backend: Backend) -> Result<Tracked, Failure> {
+pub(crate) fn track(
+    globals: &Globals,
+    pipeline: &Pipeline,
+    lors: LineData,
+    backend: Backend,
+) -> Result<Tracked, Failure> {
     let pipeline = pipeline.clone().backend(backend.clone()).seed(globals.seed);
     tracing::debug!("{pipeline}");
     let times = lors.rows().column(0).to_vec();
-    let (first, last) = (times.iter().copied().fold(f64::INFINITY, f64::min), times.iter().copied().fold(0.0, f64::max));
+    let (first, last) = (
+        times.iter().copied().fold(f64::INFINITY, f64::min),
+        times.iter().copied().fold(0.0, f64::max),
+    );
     let (n_lors, samples) = (lors.n_rows(), lors.n_samples());
 
     let bar = globals.progress_bar();
@@ -168,7 +188,12 @@ pub(crate) fn track(globals: &Globals, pipeline: &Pipeline, lors: LineData, back
         // `samples` of the first filters; later ones have their own number.
         if progress.done == 1 || bar.length() != Some(progress.total as u64) {
             bar.set_length(progress.total as u64);
-            bar.set_message(pipeline.steps().get(progress.step).map_or("", |step| step.name()));
+            bar.set_message(
+                pipeline
+                    .steps()
+                    .get(progress.step)
+                    .map_or("", |step| step.name()),
+            );
         }
         bar.set_position(progress.done as u64);
     };
@@ -176,14 +201,30 @@ pub(crate) fn track(globals: &Globals, pipeline: &Pipeline, lors: LineData, back
     bar.finish_and_clear();
     tracing::debug!(seconds = started.elapsed().as_secs_f64(), "pipeline done");
     let recorded = Duration::try_from_secs_f64((last - first) / 1000.0).unwrap_or_default();
-    Ok(Tracked { points: data.into_points()?, report, lors: n_lors, samples, recorded, backend })
+    Ok(Tracked {
+        points: data.into_points()?,
+        report,
+        lors: n_lors,
+        samples,
+        recorded,
+        backend,
+    })
 }
 
 impl Tracked {
     /// Number of trajectories: distinct labels from 0 on.
     fn trajectories(&self) -> usize {
-        let Some(column) = self.points.column_index("label") else { return 0 };
-        let mut labels: Vec<f64> = self.points.rows().column(column).iter().copied().filter(|&label| label >= 0.0).collect();
+        let Some(column) = self.points.column_index("label") else {
+            return 0;
+        };
+        let mut labels: Vec<f64> = self
+            .points
+            .rows()
+            .column(column)
+            .iter()
+            .copied()
+            .filter(|&label| label >= 0.0)
+            .collect();
         labels.sort_by(f64::total_cmp);
         labels.dedup();
         labels.len()
@@ -230,7 +271,10 @@ impl Tracked {
             self.backend,
         );
         if steps {
-            text += &format!("{:<16} {:>7} {:>9} {:>10} {:>10}\n", "step", "backend", "seconds", "rows in", "rows out");
+            text += &format!(
+                "{:<16} {:>7} {:>9} {:>10} {:>10}\n",
+                "step", "backend", "seconds", "rows in", "rows out"
+            );
             for step in &self.report.steps {
                 text += &format!(
                     "{:<16} {:>7} {:>9.3} {:>10} {:>10}\n",

@@ -21,14 +21,25 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failure> {
     let folder = &arguments.output;
-    std::fs::create_dir_all(folder)
-        .map_err(|source| Error::Io { action: "write", path: folder.clone(), source })?;
+    std::fs::create_dir_all(folder).map_err(|source| Error::Io {
+        action: "write",
+        path: folder.clone(),
+        source,
+    })?;
     let backend = globals.backend()?;
 
-    let simulator = Simulator { seed: globals.seed, ..Simulator::default() };
+    let simulator = Simulator {
+        seed: globals.seed,
+        ..Simulator::default()
+    };
     let Simulation { lors, truth } = simulator.run()?;
     let file = |name: &str| folder.join(name);
-    io::parallel_screens::write(file("lors.csv"), "Simulated by pept demo: two tracers at 42 rpm", simulator.separation, &lors)?;
+    io::parallel_screens::write(
+        file("lors.csv"),
+        "Simulated by pept demo: two tracers at 42 rpm",
+        simulator.separation,
+        &lors,
+    )?;
     io::csv::write(file("truth.csv"), &truth)?;
 
     let started = Instant::now();
@@ -36,13 +47,18 @@ pub(crate) fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failur
     recipe.set("tracers", 2.0)?;
     let pipeline = recipe.pipeline()?;
     // From the file, as a recording would be tracked.
-    let lors = io::parallel_screens::read(file("lors.csv"), None)?.with_sampling(recipe.sampling()?.unwrap_or_default())?;
+    let lors = io::parallel_screens::read(file("lors.csv"), None)?
+        .with_sampling(recipe.sampling()?.unwrap_or_default())?;
     let tracked = track(globals, &pipeline, lors.clone(), backend.clone())?;
     io::csv::write(file("trajectories.csv"), &tracked.points)?;
     let elapsed = started.elapsed();
 
     let found = evaluate(&tracked.points, &truth, FALSE_POINT)?;
-    let agreement = if globals.cpu_only() { None } else { other_backend(&backend) };
+    let agreement = if globals.cpu_only() {
+        None
+    } else {
+        other_backend(&backend)
+    };
     let agreement = match agreement {
         Some(other) => {
             let adapter = other.adapter().or_else(|| backend.adapter());
@@ -58,7 +74,9 @@ pub(crate) fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failur
     json["rms_error"] = json!(found.rms());
     json["false_points"] = json!(found.false_points);
     json["folder"] = json!(folder.display().to_string());
-    json["cpu_equals_gpu"] = agreement.as_ref().map_or(Value::Null, |(_, equal)| json!(equal));
+    json["cpu_equals_gpu"] = agreement
+        .as_ref()
+        .map_or(Value::Null, |(_, equal)| json!(equal));
     let mut text = tracked.text(elapsed, globals.verbose > 0);
     text += &format!(
         "error against the truth: mean {:.2} mm, median {:.2} mm, rms {:.2} mm; {} of {} points are false\n",
@@ -73,7 +91,10 @@ pub(crate) fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failur
         Some((adapter, false)) => format!("CPU and GPU ({adapter}) DIFFER\n"),
         None => "no GPU was compared with the CPU\n".to_owned(),
     };
-    text += &format!("{}: lors.csv, truth.csv, trajectories.csv written\n", folder.display());
+    text += &format!(
+        "{}: lors.csv, truth.csv, trajectories.csv written\n",
+        folder.display()
+    );
     globals.print(&json, &text)?;
     match agreement {
         Some((adapter, false)) => Err(Failure::Failed(format!(

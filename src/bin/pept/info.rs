@@ -27,7 +27,11 @@ fn recording(globals: &Globals, input: &Path, separation: Option<f64>) -> Result
     let rows = lors.rows();
     let times = rows.column(0);
     let (first, last) = (times[0], times[times.len() - 1]);
-    let unsorted = times.windows(2).into_iter().position(|pair| pair[1] < pair[0]).map(|row| row + 1);
+    let unsorted = times
+        .windows(2)
+        .into_iter()
+        .position(|pair| pair[1] < pair[0])
+        .map(|row| row + 1);
     #[expect(clippy::cast_precision_loss, reason = "counts of LoRs are below 2^53")]
     let rate = (lors.n_rows() as f64) / (last - first);
     let number = |name: &str| match lors.attributes().get(name) {
@@ -36,8 +40,14 @@ fn recording(globals: &Globals, input: &Path, separation: Option<f64>) -> Result
     };
     let limits: Vec<(f64, f64)> = (1..3)
         .map(|axis| {
-            let values = rows.column(axis).into_iter().chain(rows.column(axis + 3)).copied();
-            values.fold((f64::INFINITY, f64::NEG_INFINITY), |(lo, hi), value| (lo.min(value), hi.max(value)))
+            let values = rows
+                .column(axis)
+                .into_iter()
+                .chain(rows.column(axis + 3))
+                .copied();
+            values.fold((f64::INFINITY, f64::NEG_INFINITY), |(lo, hi), value| {
+                (lo.min(value), hi.max(value))
+            })
         })
         .collect();
     let (separation, header_lines) = (number("separation"), number("header_lines"));
@@ -71,14 +81,26 @@ fn recording(globals: &Globals, input: &Path, separation: Option<f64>) -> Result
 }
 
 fn machine(globals: &Globals) -> Result<(), Failure> {
-    let adapters = if globals.cpu_only() { Vec::new() } else { adapters() };
-    let mut text = format!("pept {}, {} threads\n", env!("CARGO_PKG_VERSION"), rayon::current_num_threads());
+    let adapters = if globals.cpu_only() {
+        Vec::new()
+    } else {
+        adapters()
+    };
+    let mut text = format!(
+        "pept {}, {} threads\n",
+        env!("CARGO_PKG_VERSION"),
+        rayon::current_num_threads()
+    );
     if adapters.is_empty() {
         text += "no GPU adapter (Vulkan, Metal or DX12); kernels run on the CPU\n";
     }
     for adapter in &adapters {
         let field = |name: &str| adapter[name].as_str().unwrap_or_default().to_owned();
-        let note = if adapter["software"] == true { ": software, used only with --backend gpu" } else { "" };
+        let note = if adapter["software"] == true {
+            ": software, used only with --backend gpu"
+        } else {
+            ""
+        };
         text += &format!(
             "{} ({}, {}, {}){note}\n  largest binding {} MiB, {} workgroups a dimension\n",
             field("name"),

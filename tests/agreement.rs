@@ -1,0 +1,295 @@
+use std::ops::Range;
+
+use libtest_mimic::Trial;
+use pept::Backend;
+use pept::kernels::cutpoints::{Cutpoint, Params, on, on_samples};
+use pept::kernels::{KernelError, LineSlice};
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64;
+
+use crate::support::{Needs, brute_force, on_every_backend};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let bodies: [(&str, fn(&Backend)); 10] = [
+        (
+            "random_lines_give_the_cutpoints_of_brute_force",
+            random_lines,
+        ),
+        (
+            "nearly_parallel_lines_lose_no_cutpoint",
+            nearly_parallel_lines,
+        ),
+        ("far_and_tiny_lines_lose_no_cutpoint", far_and_tiny_lines),
+        (
+            "identical_parallel_and_zero_length_lines_are_harmless",
+            degenerate_lines,
+        ),
+        (
+            "thresholds_exactly_at_a_distance_decide_as_f64_does",
+            exact_thresholds,
+        ),
+        (
+            "unbounded_parameters_leave_the_decision_to_f64",
+            unbounded_parameters,
+        ),
+        ("values_near_overflow_are_decided_by_f64", huge_values),
+        (
+            "samples_of_any_size_and_overlap_are_independent",
+            many_samples,
+        ),
+        ("no_lines_give_no_cutpoints", no_lines),
+        ("lines_that_are_not_finite_are_refused", not_finite),
+    ];
+    bodies
+        .into_iter()
+        .flat_map(|(name, body)| {
+            on_every_backend(
+                &format!("agreement::cutpoints::{name}"),
+                Needs::Nothing,
+                body,
+            )
+        })
+        .collect()
+}
+
+fn assert_equals_brute_force(
+    backend: &Backend,
+    lines: &[[f64; 7]],
+    max_distance: f64,
+    cutoffs: Option<[f64; 6]>,
+) -> usize {
+    let params = Params::new(max_distance);
+    let params = cutoffs.map_or(params, |cutoffs| params.cutoffs(cutoffs));
+    let found = on(backend, LineSlice::from_rows(lines), &params).unwrap();
+    let expected = brute_force::cutpoints(lines, max_distance, cutoffs);
+    let first = (0..found.len().max(expected.len())).find(|&n| found.get(n) != expected.get(n));
+    if let Some(n) = first {
+        panic!(
+            "max {max_distance}: row {n} is {:?}, should be {:?}",
+            found.get(n),
+            expected.get(n)
+        );
+    }
+    found.len()
+}
+
+/// Lines between two screens around `centre`, of size `scale`; most pass near the centre.
+fn screen_lines(rng: &mut Pcg64, n: usize, centre: [f64; 3], scale: f64) -> Vec<[f64; 7]> {
+    (0..n)
+        .map(|t| {
+            let target: [f64; 3] =
+                std::array::from_fn(|k| centre[k] + scale * 0.02 * (rng.random::<f64>() - 0.5));
+            let direction = [
+                rng.random::<f64>() - 0.5,
+                rng.random::<f64>() - 0.5,
+                0.5 + rng.random::<f64>(),
+            ];
+            let end = |sign: f64| -> [f64; 3] {
+                std::array::from_fn(|k| target[k] + sign * scale * direction[k])
+            };
+            let (a, b) = (end(-1.0), end(1.0));
+            [t as f64, a[0], a[1], a[2], b[0], b[1], b[2]]
+        })
+        .collect()
+}
+
+fn random_lines(backend: &Backend) {
+    let mut rng = Pcg64::seed_from_u64(1);
+    // Below, at and above the sizes of words, blocks and tiles.
+    for n in [
+        2, 3, 31, 32, 33, 63, 64, 65, 127, 128, 129, 191, 200, 257, 400, 611,
+    ] {
+        let lines = screen_lines(&mut rng, n, [250.0, 250.0, 350.0], 350.0);
+        for max_distance in [0.0, 0.1, 1.0, 50.0] {
+            assert_equals_brute_force(backend, &lines, max_distance, None);
+        }
+        let found = assert_equals_brute_force(
+            backend,
+            &lines,
+            1.0,
+            Some([245.0, 255.0, 240.0, 260.0, 200.0, 500.0]),
+        );
+        assert!(
+            n < 60 || found > n,
+            "the case should have cutpoints: {found} of {n} lines"
+        );
+    }
+}
+
+fn nearly_parallel_lines(backend: &Backend) {
+    let mut rng = Pcg64::seed_from_u64(2);
+    let mut found = 0;
+    for angle in [1e-1, 1e-3, 1e-5, 1e-7, 1e-9, 1e-12, 1e-15] {
+        let lines: Vec<[f64; 7]> = (0..150)
+            .map(|t| {
+                let mut offset = |size: f64| size * (rng.random::<f64>() - 0.5);
+                let (x, y) = (offset(1.0), offset(1.0));
+                [
+                    t as f64,
+                    x,
+                    y,
+                    -350.0,
+                    x + offset(700.0 * angle),
+                    y + offset(700.0 * angle),
+                    350.0,
+                ]
+            })
+            .collect();
+        for max_distance in [1e-6, 1e-2, 0.5] {
+            found += assert_equals_brute_force(backend, &lines, max_distance, None);
+        }
+    }
+    assert!(found > 5_000, "{found}");
+}
+
+fn far_and_tiny_lines(backend: &Backend) {
+    let mut rng = Pcg64::seed_from_u64(3);
+    let mut found = 0;
+    for (centre, scale) in [
+        ([1e6, -1e6, 3e5], 350.0),
+        ([0.0; 3], 1e-3),
+        ([1e6; 3], 1e-3),
+        ([0.0; 3], 1e6),
+        ([1e-30; 3], 1e-30),
+    ] {
+        let mut lines = screen_lines(&mut rng, 150, centre, scale);
+        // Some lines elsewhere, and some whose ends are far away though they pass near.
+        for n in 0..10 {
+            let shift = 1e6 * (n as f64 + 1.0);
+            lines[n][1..].iter_mut().for_each(|x| *x += shift);
+            let [_, a @ .., d, e, f] = lines[20 + n];
+            let direction = [d - a[0], e - a[1], f - a[2]];
+            for k in 0..3 {
+                lines[20 + n][1 + k] -= 1e4 * direction[k];
+                lines[20 + n][4 + k] -= 1e4 * direction[k];
+            }
+        }
+        let near = centre
+            .map(|c| [c - scale, c + scale])
+            .concat()
+            .try_into()
+            .unwrap();
+        for max_distance in [1e-4 * scale, 1e-2 * scale] {
+            found += assert_equals_brute_force(backend, &lines, max_distance, None);
+            found += assert_equals_brute_force(backend, &lines, max_distance, Some(near));
+        }
+    }
+    assert!(found > 10_000, "{found}");
+}
+
+fn degenerate_lines(backend: &Backend) {
+    let mut rng = Pcg64::seed_from_u64(4);
+    let mut lines = screen_lines(&mut rng, 100, [0.0; 3], 300.0);
+    for n in 0..20 {
+        lines[5 * n + 1] = lines[5 * n]; // identical
+        let [_, a @ .., d, e, f] = lines[5 * n];
+        lines[5 * n + 2] = [7.0, d, e, f, a[0], a[1], a[2]]; // reversed
+        lines[5 * n + 3] = [8.0, a[0], a[1], a[2], a[0], a[1], a[2]]; // no length
+    }
+    for max_distance in [0.0, 1e-9, 0.5, 1e9] {
+        assert_equals_brute_force(backend, &lines, max_distance, None);
+    }
+    let parallel: Vec<[f64; 7]> = (0..200)
+        .map(|n| [0.0, f64::from(n), 0.0, -1.0, f64::from(n), 0.0, 1.0])
+        .collect();
+    assert_eq!(
+        assert_equals_brute_force(
+            backend,
+            &parallel,
+            1e9,
+            Some([-1e9, 1e9, -1e9, 1e9, -1e9, 1e9])
+        ),
+        0
+    );
+}
+
+/// The threshold is the f64 distance of a pair, and its neighbours: the filter may not decide.
+fn exact_thresholds(backend: &Backend) {
+    let mut rng = Pcg64::seed_from_u64(5);
+    let lines = screen_lines(&mut rng, 60, [250.0, 250.0, 350.0], 350.0);
+    for n in 0..30 {
+        let (squared, _) = brute_force::closest(&lines[n], &lines[59 - n]).unwrap();
+        let distance = squared.sqrt();
+        for max_distance in [distance.next_down(), distance, distance.next_up()] {
+            assert_equals_brute_force(backend, &lines, max_distance, None);
+        }
+    }
+}
+
+fn unbounded_parameters(backend: &Backend) {
+    let mut rng = Pcg64::seed_from_u64(6);
+    let lines = screen_lines(&mut rng, 50, [0.0; 3], 300.0);
+    let everywhere = [f64::NEG_INFINITY, f64::INFINITY]
+        .repeat(3)
+        .try_into()
+        .unwrap();
+    assert_eq!(
+        assert_equals_brute_force(backend, &lines, f64::INFINITY, Some(everywhere)),
+        50 * 49 / 2
+    );
+    assert_equals_brute_force(backend, &lines, f64::INFINITY, None);
+    assert_equals_brute_force(backend, &lines, 0.5, Some(everywhere));
+    assert_equals_brute_force(backend, &lines, f64::MAX, None);
+}
+
+fn huge_values(backend: &Backend) {
+    let mut rng = Pcg64::seed_from_u64(7);
+    for scale in [1e60, 1e80, 1e150, 1e300] {
+        let lines = screen_lines(&mut rng, 40, [0.0; 3], scale);
+        assert_equals_brute_force(backend, &lines, scale, None);
+        assert_equals_brute_force(backend, &lines, f64::MAX, None);
+    }
+}
+
+fn many_samples(backend: &Backend) {
+    let mut rng = Pcg64::seed_from_u64(8);
+    let lines = screen_lines(&mut rng, 900, [250.0, 250.0, 350.0], 350.0);
+    let mut samples: Vec<Range<usize>> = (0..8).map(|n| n * 100..n * 100 + 200).collect();
+    samples.extend([5..5, 7..8, 10..12, 0..900, 899..900, 300..365, 900..900]);
+    let found = on_samples(
+        backend,
+        LineSlice::from_rows(&lines),
+        &samples,
+        &Params::new(0.5),
+    )
+    .unwrap();
+    assert_eq!(found.len(), samples.len());
+    for (range, found) in samples.into_iter().zip(found) {
+        assert_eq!(found, brute_force::cutpoints(&lines[range], 0.5, None));
+    }
+}
+
+fn no_lines(backend: &Backend) {
+    let none: Vec<Cutpoint> = Vec::new();
+    assert_eq!(
+        on(backend, LineSlice::from_rows(&[]), &Params::new(0.5)).unwrap(),
+        none
+    );
+    assert_eq!(
+        on(
+            backend,
+            LineSlice::from_rows(&[[1.0; 7]]),
+            &Params::new(0.5)
+        )
+        .unwrap(),
+        none
+    );
+    assert_eq!(
+        on_samples(backend, LineSlice::from_rows(&[]), &[], &Params::new(0.5)).unwrap(),
+        Vec::<Vec<Cutpoint>>::new()
+    );
+}
+
+fn not_finite(backend: &Backend) {
+    let line = [0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0];
+    for bad in [f64::NAN, f64::INFINITY] {
+        for column in 0..7 {
+            let mut lines = [line; 3];
+            lines[2][column] = bad;
+            assert_eq!(
+                on(backend, LineSlice::from_rows(&lines), &Params::new(0.5)),
+                Err(KernelError::NotFinite { line: 2 })
+            );
+        }
+    }
+}

@@ -1,0 +1,347 @@
+use std::path::Path;
+use std::process::{Command, Output};
+
+use libtest_mimic::Trial;
+use serde_json::Value;
+
+use crate::support::{Needs, gpu, scratch, trial};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial(
+            "cli::bad_input_fails_with_a_clear_message_and_writes_nothing",
+            Needs::Nothing,
+            bad_input,
+        ),
+        trial(
+            "cli::wrong_usage_exits_with_2_and_writes_nothing",
+            Needs::Nothing,
+            wrong_usage,
+        ),
+        trial(
+            "cli::a_gpu_that_is_not_there_is_an_error",
+            Needs::Nothing,
+            missing_gpu,
+        ),
+        trial(
+            "cli::demo_finds_its_tracers_and_what_it_wrote_can_be_tracked_again",
+            Needs::Nothing,
+            demo,
+        ),
+        trial(
+            "cli::recipes_are_shown_and_taken_from_files",
+            Needs::Nothing,
+            recipes,
+        ),
+        trial("cli::info_describes_the_machine", Needs::Nothing, machine),
+    ]
+}
+
+fn pept(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_pept"))
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// A recording of `n` rows that the program can read.
+fn recording(n: usize) -> String {
+    let rows = (0..n).map(|n| {
+        format!(
+            "{}\t{}\t{}\t{}\t{}\n",
+            n as f64 * 0.1,
+            200 + n % 7,
+            300 + n % 5,
+            310 - n % 11,
+            290 - n % 3
+        )
+    });
+    format!("Test\nSeparation= 500\n{}", rows.collect::<String>())
+}
+
+fn assert_fails(folder: &Path, arguments: &[&str], code: i32, message: &str) {
+    let output = pept(folder, arguments);
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {error}");
+    assert!(error.contains(message), "{arguments:?}: {error}");
+    assert!(output.stdout.is_empty(), "{arguments:?}");
+    let left: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert!(
+        left.iter()
+            .all(|name| !name.to_string_lossy().contains("out")
+                && !name.to_string_lossy().starts_with('.')),
+        "{left:?}"
+    );
+}
+
+fn bad_input() {
+    let folder = scratch();
+    let folder = folder.path();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(folder.join(name), bytes).unwrap();
+    write("empty.csv", b"");
+    write(
+        "garbage.csv",
+        &(0..5000u32)
+            .map(|n| (n * n % 251) as u8)
+            .collect::<Vec<_>>(),
+    );
+    write(
+        "four.csv",
+        format!("{}1 2 3 4\n1 2 3 4 5\n", recording(500)).as_bytes(),
+    );
+    write(
+        "nan.csv",
+        format!("{}1 nan 3 4 5\n", recording(500)).as_bytes(),
+    );
+    write("short.csv", recording(100).as_bytes());
+    write("no_separation.csv", b"1 2 3 4 5\n");
+    std::fs::create_dir(folder.join("folder.csv")).unwrap();
+    for (input, message) in [
+        ("missing.csv", "cannot read missing.csv"),
+        ("empty.csv", "empty.csv: the file is empty"),
+        ("folder.csv", "cannot read folder.csv"),
+        ("garbage.csv", "no line of 5 numbers"),
+        (
+            "four.csv",
+            "four.csv:503: \"1 2 3 4\" is not a row of 5 numbers",
+        ),
+        ("nan.csv", "nan.csv:503: NaN or infinity"),
+        (
+            "short.csv",
+            "100 LoRs are fewer than one sample (samples of 200 rows",
+        ),
+        ("no_separation.csv", "--separation"),
+    ] {
+        assert_fails(folder, &["track", input, "-o", "out.csv"], 1, message);
+    }
+    write("good.csv", recording(500).as_bytes());
+    for (output, message) in [
+        ("nowhere/out.csv", "cannot write nowhere/out.csv"),
+        ("folder.csv", "cannot write folder.csv"),
+    ] {
+        assert_fails(folder, &["track", "good.csv", "-o", output], 1, message);
+    }
+    assert_fails(
+        folder,
+        &["track", "good.csv", "-o", "out.csv", "--samples", "3..99"],
+        1,
+        "samples 3..99",
+    );
+    assert_fails(
+        folder,
+        &[
+            "track",
+            "good.csv",
+            "-o",
+            "out.csv",
+            "--recipe",
+            "missing.toml",
+        ],
+        1,
+        "cannot read missing.toml",
+    );
+    write("wrong.toml", b"[[step]]\nname = \"Cutpoint\"\n");
+    assert_fails(
+        folder,
+        &[
+            "track",
+            "good.csv",
+            "-o",
+            "out.csv",
+            "--recipe",
+            "wrong.toml",
+        ],
+        1,
+        "line 2: unknown step \"Cutpoint\"; did you mean \"Cutpoints\"",
+    );
+    write(
+        "kinds.toml",
+        b"[[step]]\nname = \"HDBSCAN\"\ntrue_fraction = 0.5\n",
+    );
+    assert_fails(
+        folder,
+        &[
+            "track",
+            "good.csv",
+            "-o",
+            "out.csv",
+            "--recipe",
+            "kinds.toml",
+        ],
+        1,
+        "step 1 (HDBSCAN): points needed, lines found",
+    );
+}
+
+fn wrong_usage() {
+    let folder = scratch();
+    let folder = folder.path();
+    std::fs::write(folder.join("good.csv"), recording(500)).unwrap();
+    let track = |more: &[&str], message: &str| {
+        assert_fails(
+            folder,
+            &[&["track", "good.csv", "-o", "out.csv"], more].concat(),
+            2,
+            message,
+        );
+    };
+    track(
+        &["--overlap", "200"],
+        "overlap 200 must be smaller than the sample size 200",
+    );
+    track(&["--sample-size", "50", "--overlap", "60"], "overlap 60");
+    track(&["--recipe", "pept-lm"], "did you mean \"pept-ml\"?");
+    track(&["--tracers", "0"], "0 is not in");
+    track(&["--max-distance", "-1"], "negative");
+    track(&["--set", "tracer=2"], "did you mean \"tracers\"?");
+    track(&["--set", "tracers"], "NAME=VALUE");
+    track(&["--samples", "5..5"], "A..B");
+    track(&["--separation", "0"], "not above 0");
+    track(&["--nonsense"], "--nonsense");
+    assert_fails(folder, &["track", "good.csv", "-o", "out.xyz"], 2, ".csv");
+    assert_fails(folder, &["track"], 2, "required");
+    assert_fails(folder, &["trakc"], 2, "track");
+}
+
+fn missing_gpu() {
+    let folder = scratch();
+    let folder = folder.path();
+    std::fs::write(folder.join("good.csv"), recording(500)).unwrap();
+    let run = |backend: &str| {
+        Command::new(env!("CARGO_BIN_EXE_pept"))
+            .args(["track", "good.csv", "-o", "out.csv", "--backend", backend])
+            .current_dir(folder)
+            .env("VK_DRIVER_FILES", "nowhere.json")
+            .output()
+            .unwrap()
+    };
+    let output = run("gpu");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text(&output.stderr).contains("error: no GPU adapter"),
+        "{}",
+        text(&output.stderr)
+    );
+    assert!(!folder.join("out.csv").exists());
+    for backend in ["auto", "cpu"] {
+        let output = run(backend);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        std::fs::remove_file(folder.join("out.csv")).unwrap();
+    }
+}
+
+fn demo() {
+    let folder = scratch();
+    let folder = folder.path();
+    let output = pept(folder, &["demo", "--json", "-o", "demo"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(summary["trajectories"], 2);
+    assert!(summary["mean_error"].as_f64().unwrap() < 1.0, "{summary}");
+    assert_eq!(summary["false_points"], 0);
+    assert_eq!(
+        summary["cpu_equals_gpu"],
+        gpu().map_or(Value::Null, |_| Value::Bool(true))
+    );
+
+    let track = [
+        "track",
+        "demo/lors.csv",
+        "-o",
+        "again.csv",
+        "--tracers",
+        "2",
+        "--json",
+        "--threads",
+        "1",
+        "--backend",
+        "cpu",
+    ];
+    let output = pept(folder, &track);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let again: Value = serde_json::from_slice(&output.stdout).unwrap();
+    for key in ["lors", "samples", "points", "trajectories"] {
+        assert_eq!(again[key], summary[key], "{key}");
+    }
+    for key in ["seconds", "lors_per_second", "realtime_factor"] {
+        assert!(again[key].as_f64().unwrap() > 0.0, "{key}");
+    }
+    assert_eq!(
+        (
+            &again["backend"],
+            &again["threads"],
+            &again["gpu_dispatches"]
+        ),
+        (&"cpu".into(), &1.into(), &0.into())
+    );
+    assert_eq!(again["steps"][0]["name"], "Cutpoints");
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    assert_eq!(read("again.csv"), read("demo/trajectories.csv"));
+    assert_eq!(
+        read("again.csv").lines().next(),
+        Some("t,x,y,z,error,cluster_size,label")
+    );
+}
+
+fn recipes() {
+    let folder = scratch();
+    let folder = folder.path();
+    let shown = pept(
+        folder,
+        &["track", "--print-recipe", "--recipe", "pept-ml-one-pass"],
+    );
+    assert!(shown.status.success());
+    std::fs::write(folder.join("mine.toml"), &shown.stdout).unwrap();
+    std::fs::write(folder.join("good.csv"), recording(900)).unwrap();
+    for (recipe, output) in [("mine.toml", "a.csv"), ("pept-ml-one-pass", "b.csv")] {
+        let run = pept(
+            folder,
+            &[
+                "track",
+                "good.csv",
+                "-o",
+                output,
+                "--recipe",
+                recipe,
+                "--set",
+                "max_distance=2",
+                "-q",
+            ],
+        );
+        assert!(
+            run.status.success() && run.stdout.is_empty(),
+            "{}",
+            text(&run.stderr)
+        );
+    }
+    assert_eq!(
+        std::fs::read(folder.join("a.csv")).unwrap(),
+        std::fs::read(folder.join("b.csv")).unwrap()
+    );
+}
+
+fn machine() {
+    let folder = scratch();
+    let output = pept(folder.path(), &["info", "--json"]);
+    let info: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(info["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(
+        info["adapters"].as_array().unwrap().is_empty(),
+        gpu().is_none()
+    );
+    std::fs::write(folder.path().join("good.csv"), recording(500)).unwrap();
+    let output = pept(folder.path(), &["info", "good.csv", "--json"]);
+    let info: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&info["rows"], &info["separation"], &info["header_lines"]),
+        (&500.into(), &500.0.into(), &2.0.into())
+    );
+}

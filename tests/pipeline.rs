@@ -1,0 +1,334 @@
+use libtest_mimic::Trial;
+use ndarray::Array2;
+use pept::detector::simulator::{Simulation, Simulator};
+use pept::pipeline::{Context, Filter, Pipeline, Reducer};
+use pept::tracking::{Centroids, Cutpoints, Hdbscan, SplitLabels};
+use pept::trajectory::{Segregate, evaluate};
+use pept::transform::Stack;
+use pept::{Attribute, Backend, Error, LineData, PointData, Recipe, Sampling, io};
+
+use crate::support::{Needs, circle, gpu, on_every_backend, recording_42rpm, trial};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let mut trials = on_every_backend(
+        "pipeline::two_tracers_are_found_on_their_circle",
+        Needs::Nothing,
+        simulated_tracers,
+    );
+    trials.extend([
+        trial(
+            "pipeline::real_recording_one_pass_gives_two_circles",
+            Needs::Recordings,
+            || real_recording("pept-ml-one-pass", 750..=797, 0.60, 1.76),
+        ),
+        trial(
+            "pipeline::real_recording_full_recipe_gives_two_circles",
+            Needs::Recordings,
+            || real_recording("pept-ml", 1400..=1530, 0.29, 0.66),
+        ),
+        trial(
+            "pipeline::output_depends_on_neither_threads_nor_backend",
+            Needs::Nothing,
+            determinism,
+        ),
+        trial(
+            "pipeline::a_recipe_and_its_rust_twin_give_the_same",
+            Needs::Nothing,
+            recipe_and_rust,
+        ),
+        trial(
+            "pipeline::own_filters_and_reducers_run_like_built_in_ones",
+            Needs::Nothing,
+            own_steps,
+        ),
+        trial(
+            "pipeline::steps_that_do_not_fit_are_refused_before_any_work",
+            Needs::Nothing,
+            misfits,
+        ),
+        trial(
+            "pipeline::a_stack_without_a_full_sample_gives_no_points",
+            Needs::Nothing,
+            short_stack,
+        ),
+        trial(
+            "pipeline::cutpoints_are_in_the_order_of_time_with_indices_into_the_sample",
+            Needs::Nothing,
+            cutpoint_indices,
+        ),
+        trial(
+            "pipeline::public_types_are_send_and_sync",
+            Needs::Nothing,
+            auto_traits,
+        ),
+    ]);
+    trials
+}
+
+fn simulation() -> Simulation {
+    Simulator {
+        duration: 200.0,
+        ..Simulator::default()
+    }
+    .run()
+    .unwrap()
+}
+
+fn recipe(name: &str, tracers: f64) -> (Pipeline, Sampling) {
+    let mut recipe = Recipe::built_in(name).unwrap();
+    recipe.set("tracers", tracers).unwrap();
+    (
+        recipe.pipeline().unwrap(),
+        recipe.sampling().unwrap().unwrap(),
+    )
+}
+
+fn simulated_tracers(backend: &Backend) {
+    let Simulation { lors, truth } = simulation();
+    let (pipeline, sampling) = recipe("pept-ml", 2.0);
+    let points = pipeline
+        .backend(backend.clone())
+        .fit(lors.with_sampling(sampling).unwrap())
+        .unwrap()
+        .into_points()
+        .unwrap();
+    let found = evaluate(&points, &truth, 10.0).unwrap();
+    assert!(
+        found.errors.len() > 60 && found.false_points == 0,
+        "{} {}",
+        found.errors.len(),
+        found.false_points
+    );
+    assert!(found.mean() < 1.5, "mean error {}", found.mean());
+}
+
+fn real_recording(
+    name: &str,
+    points_each: std::ops::RangeInclusive<usize>,
+    rms_radial: f64,
+    rms_plane: f64,
+) {
+    let lors = io::parallel_screens::read(recording_42rpm(), None).unwrap();
+    let lors = lors
+        .with_sampling(Sampling::count(400).overlap(300))
+        .unwrap();
+    let points = recipe(name, 2.0)
+        .0
+        .fit(lors)
+        .unwrap()
+        .into_points()
+        .unwrap();
+    let label = points.column_index("label").unwrap();
+    for trajectory in [0.0, 1.0] {
+        let rows = points.rows();
+        let own: Vec<[f64; 3]> = rows
+            .rows()
+            .into_iter()
+            .filter(|r| r[label] == trajectory)
+            .map(|r| [r[1], r[2], r[3]])
+            .collect();
+        assert!(points_each.contains(&own.len()), "{} points", own.len());
+        let circle = circle::fit(&own);
+        assert!(
+            (circle.radius - 85.7).abs() < 1.0,
+            "radius {}",
+            circle.radius
+        );
+        assert!(
+            circle.rms_radial < rms_radial,
+            "rms radial {}",
+            circle.rms_radial
+        );
+        assert!(
+            circle.rms_plane < rms_plane,
+            "rms out of plane {}",
+            circle.rms_plane
+        );
+    }
+    assert!(points.rows().column(label).iter().all(|&label| label < 2.0));
+}
+
+fn determinism() {
+    let lors = simulation().lors;
+    let (pipeline, sampling) = recipe("pept-ml", 2.0);
+    let lors = lors.with_sampling(sampling).unwrap();
+    let run = |threads: usize, backend: Backend, seed: u64| {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        let pipeline = pipeline.clone().backend(backend).seed(seed);
+        pool.install(|| pipeline.fit(lors.clone()))
+            .unwrap()
+            .into_points()
+            .unwrap()
+    };
+    let expected = run(1, Backend::Cpu, 0);
+    for threads in [1, 2, 7] {
+        assert_eq!(run(threads, Backend::Cpu, 0), expected);
+    }
+    if let Some(gpu) = gpu() {
+        assert_eq!(run(2, gpu, 0), expected);
+    }
+    assert_ne!(run(2, Backend::Cpu, 1), expected, "the seed should matter");
+}
+
+fn recipe_and_rust() {
+    let lors = simulation()
+        .lors
+        .with_sampling(Sampling::count(400).overlap(300))
+        .unwrap();
+    let rust = Pipeline::new()
+        .then(Cutpoints::new(0.5))
+        .then(Hdbscan::new(0.15).max_tracers(2))
+        .then(SplitLabels::new())
+        .then(Centroids::new().error(true).cluster_size(true))
+        .then(Stack::new())
+        .then(Segregate::new(40, 10.0));
+    assert_eq!(
+        recipe("pept-ml-one-pass", 2.0).0.fit(lors.clone()).unwrap(),
+        rust.fit(lors).unwrap()
+    );
+}
+
+/// The mean line of each sample, as a point half-way.
+#[derive(Debug)]
+struct Middle;
+
+impl Filter for Middle {
+    type Input = LineData;
+    type Output = PointData;
+
+    fn filter(&self, sample: LineData, context: &Context<'_>) -> pept::Result<PointData> {
+        let mean = sample.rows().mean_axis(ndarray::Axis(0)).unwrap();
+        let row = [
+            mean[0],
+            0.5 * (mean[1] + mean[4]),
+            0.5 * (mean[2] + mean[5]),
+            context.sample as f64,
+        ];
+        PointData::new(Array2::from(vec![row]))
+    }
+}
+
+#[derive(Debug)]
+struct Count;
+
+impl Reducer for Count {
+    type Input = PointData;
+    type Output = PointData;
+
+    fn reduce(&self, tables: Vec<PointData>, _: &Context<'_>) -> pept::Result<PointData> {
+        PointData::new(Array2::from(vec![[tables.len() as f64; 4]]))
+    }
+}
+
+fn own_steps() {
+    let lors = simulation()
+        .lors
+        .with_sampling(Sampling::count(100))
+        .unwrap();
+    let n = lors.n_samples();
+    let points = Pipeline::new()
+        .then(Middle)
+        .then(Stack::new())
+        .fit(lors.clone())
+        .unwrap()
+        .into_points()
+        .unwrap();
+    assert_eq!(
+        points.rows().column(3).to_vec(),
+        (0..n).map(|sample| sample as f64).collect::<Vec<_>>()
+    );
+    let (data, report) = Pipeline::new()
+        .then(Middle)
+        .then(Count)
+        .run(lors, &|_| ())
+        .unwrap();
+    assert_eq!(data.into_points().unwrap().values(), [n as f64; 4]);
+    let rows: Vec<_> = report
+        .steps
+        .iter()
+        .map(|step| (step.name, step.rows_in, step.rows_out))
+        .collect();
+    assert_eq!(rows, [("Middle", 100 * n, n), ("Count", n, 1)]);
+}
+
+fn misfits() {
+    let lors = simulation().lors;
+    let fit = |pipeline: Pipeline| pipeline.fit(lors.clone()).unwrap_err().to_string();
+    let error = fit(Pipeline::new()
+        .then(Cutpoints::new(0.5))
+        .then(Cutpoints::new(0.5)));
+    assert_eq!(error, "step 2 (Cutpoints): lines needed, points found");
+    let error = fit(Pipeline::new()
+        .then(Cutpoints::new(0.5))
+        .then(Hdbscan::new(1.5)));
+    assert!(
+        error.starts_with("step 2 (HDBSCAN): true_fraction = 1.5"),
+        "{error}"
+    );
+    let error = fit(Pipeline::new()
+        .then(Cutpoints::new(0.5))
+        .then(Stack::samples(3, 3)));
+    assert!(error.starts_with("step 2 (Stack): overlap 3"), "{error}");
+}
+
+fn short_stack() {
+    let points = PointData::new(Array2::zeros((5, 4))).unwrap();
+    let pipeline = Pipeline::new()
+        .then(Stack::samples(10, 9))
+        .then(Hdbscan::new(0.5))
+        .then(SplitLabels::new())
+        .then(Centroids::new());
+    let out = pipeline
+        .then(Segregate::new(20, 10.0))
+        .fit(points)
+        .unwrap()
+        .into_points()
+        .unwrap();
+    assert_eq!(out.n_rows(), 0);
+    assert_eq!(out.columns(), ["t", "x", "y", "z", "label"]);
+}
+
+fn cutpoint_indices() {
+    let lors = simulation()
+        .lors
+        .with_sampling(Sampling::count(200))
+        .unwrap();
+    let first = lors.select(1..2).unwrap();
+    let step = Cutpoints::new(0.5).append_indices(true);
+    let out = Pipeline::new()
+        .then(step)
+        .fit(first.clone())
+        .unwrap()
+        .into_points();
+    let out = out.unwrap();
+    assert_eq!(out.columns()[4..], ["line_index1", "line_index2"]);
+    assert!(out.n_rows() > 100);
+    let rows: Vec<_> = out
+        .rows()
+        .rows()
+        .into_iter()
+        .map(|r| (r[0], r[4], r[5]))
+        .collect();
+    assert!(rows.is_sorted());
+    let Some(Attribute::Lines(lines)) = out.attributes().get("_lines") else {
+        panic!("no lines attached")
+    };
+    for (t, i, j) in rows {
+        assert_eq!(
+            t,
+            0.5 * (lines.rows()[[i as usize, 0]] + lines.rows()[[j as usize, 0]])
+        );
+    }
+}
+
+fn auto_traits() {
+    fn check<T: Send + Sync>() {}
+    check::<Pipeline>();
+    check::<LineData>();
+    check::<Recipe>();
+    check::<Backend>();
+    check::<Error>();
+}

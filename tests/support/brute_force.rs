@@ -1,0 +1,74 @@
+//! Cutpoints as their definition reads, over all pairs in f64: the oracle of the kernel.
+
+use pept::kernels::cutpoints::Cutpoint;
+
+/// All cutpoints of a sample, in (i, j) order.
+pub(crate) fn cutpoints(
+    lines: &[[f64; 7]],
+    max_distance: f64,
+    cutoffs: Option<[f64; 6]>,
+) -> Vec<Cutpoint> {
+    let mut found = Vec::new();
+    let cutoffs = cutoffs.unwrap_or_else(|| bounding_box(lines));
+    for i in 0..lines.len() {
+        for j in i + 1..lines.len() {
+            let (distance_squared, [x, y, z]) = match closest(&lines[i], &lines[j]) {
+                Some(found) => found,
+                None => continue,
+            };
+            let inside = cutoffs[0] < x
+                && x < cutoffs[1]
+                && cutoffs[2] < y
+                && y < cutoffs[3]
+                && cutoffs[4] < z
+                && z < cutoffs[5];
+            if distance_squared < max_distance * max_distance && inside {
+                found.push(Cutpoint {
+                    t: 0.5 * (lines[i][0] + lines[j][0]),
+                    x,
+                    y,
+                    z,
+                    i: i as u32,
+                    j: j as u32,
+                });
+            }
+        }
+    }
+    found
+}
+
+/// Squared length and midpoint of the shortest segment between two lines; `None` for parallel ones.
+pub(crate) fn closest(a: &[f64; 7], b: &[f64; 7]) -> Option<(f64, [f64; 3])> {
+    let dot = |x: [f64; 3], y: [f64; 3]| x[0] * y[0] + x[1] * y[1] + x[2] * y[2];
+    let sub = |x: [f64; 3], y: [f64; 3]| [x[0] - y[0], x[1] - y[1], x[2] - y[2]];
+    let (p, q) = ([a[1], a[2], a[3]], [b[1], b[2], b[3]]);
+    let (u, r) = (sub([a[4], a[5], a[6]], p), sub([b[4], b[5], b[6]], q));
+    let w = sub(q, p);
+    let (uu, ur, rr, uw, rw) = (dot(u, u), dot(u, r), dot(r, r), dot(u, w), dot(r, w));
+    let determinant = ur * ur - uu * rr;
+    if determinant == 0.0 {
+        return None;
+    }
+    let s = (ur * rw - rr * uw) / determinant;
+    let t = (uu * rw - ur * uw) / determinant;
+    let on_a: [f64; 3] = std::array::from_fn(|k| p[k] + s * u[k]);
+    let on_b: [f64; 3] = std::array::from_fn(|k| q[k] + t * r[k]);
+    let gap = sub(on_a, on_b);
+    Some((
+        dot(gap, gap),
+        std::array::from_fn(|k| 0.5 * (on_a[k] + on_b[k])),
+    ))
+}
+
+fn bounding_box(lines: &[[f64; 7]]) -> [f64; 6] {
+    std::array::from_fn(|k| {
+        let ends = lines
+            .iter()
+            .flat_map(|line| [line[1 + k / 2], line[4 + k / 2]]);
+        if k % 2 == 0 {
+            ends.fold(f64::INFINITY, f64::min)
+        } else {
+            ends.fold(f64::NEG_INFINITY, f64::max)
+        }
+    })
+}
