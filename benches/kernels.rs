@@ -1,8 +1,4 @@
 //! Kernels on both backends: `cargo bench --bench kernels`. GPU timings include upload and read-back.
-#![expect(
-    missing_docs,
-    reason = "criterion's macros make undocumented functions"
-)]
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use pept::detector::simulator::Simulator;

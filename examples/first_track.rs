@@ -1,5 +1,10 @@
 //! Track a recording and print the trajectories' lengths: `cargo run --example first_track [RECORDING] [TRACERS]`.
 //! Without arguments a recording is simulated.
+#![expect(
+    clippy::print_stdout,
+    clippy::float_cmp,
+    reason = "a program shows what it found"
+)]
 
 use pept::detector::simulator::Simulator;
 use pept::{Backend, Recipe, io};

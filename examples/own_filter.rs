@@ -1,4 +1,5 @@
 //! A filter of your own: one method, and it runs in parallel like the built-in ones.
+#![expect(clippy::print_stdout, reason = "a program shows what it found")]
 
 use ndarray::Array2;
 use pept::data::{LineData, PointData};

@@ -9,8 +9,11 @@ use rand_pcg::Pcg64;
 
 use crate::support::{Needs, brute_force, on_every_backend};
 
+/// A test's name and what it does on a backend.
+type Body = (&'static str, fn(&Backend));
+
 pub(crate) fn trials() -> Vec<Trial> {
-    let bodies: [(&str, fn(&Backend)); 10] = [
+    let bodies: [Body; 10] = [
         (
             "random_lines_give_the_cutpoints_of_brute_force",
             random_lines,

@@ -2,6 +2,15 @@
 //!
 //! Trials that need what this machine lacks (an adapter, the recordings in `../shared`) are marked ignored, with the
 //! reason in their name: libtest cannot do that at run time, libtest-mimic can.
+#![expect(
+    clippy::float_cmp,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "tests compare exact results, cast small numbers and fail by panicking"
+)]
 
 /// CPU against GPU, and both against brute force.
 mod agreement;
@@ -9,6 +18,7 @@ mod agreement;
 mod cli;
 /// The clusterer against its plain reference.
 mod clustering;
+
 /// What is said of each kernel and step by vectors made with the Python package `pept`.
 mod golden;
 /// Pipelines on real and simulated recordings: results, determinism, own steps.

@@ -52,11 +52,11 @@ impl<'a> LineSlice<'a> {
     }
 
     /// The first seven columns of each line.
-    pub fn rows(&self) -> impl ExactSizeIterator<Item = &'a [f64; MIN_COLUMNS]> + use<'a> {
-        self.values.chunks_exact(self.n_columns).map(|row| {
-            row.first_chunk()
-                .expect("rows should have at least seven columns: checked in `new`")
-        })
+    pub fn rows(&self) -> impl Iterator<Item = &'a [f64; MIN_COLUMNS]> + use<'a> {
+        // Each row has at least seven columns: checked in `new`.
+        self.values
+            .chunks_exact(self.n_columns)
+            .filter_map(|row| row.first_chunk())
     }
 
     /// The lines of a range of rows.

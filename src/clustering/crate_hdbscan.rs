@@ -1,6 +1,6 @@
 use hdbscan::{Hdbscan, HdbscanHyperParams, NnAlgorithm};
 
-/// Labels of points by the crate `hdbscan`, for comparison. See [`hdbscan`](super::hdbscan).
+/// Labels of points by the crate `hdbscan`, for comparison. See [`hdbscan()`](super::hdbscan()).
 #[must_use]
 pub fn hdbscan_by_crate(points: &[[f64; 3]], phi: usize) -> Vec<i32> {
     let noise = || vec![-1; points.len()];

@@ -8,7 +8,7 @@
 //!
 //! Campello, Moulavi and Sander, "Density-based clustering based on hierarchical density estimates" (2013).
 //!
-//! [`hdbscan`] is the one place that decides which implementation runs. The crate `hdbscan` ([`hdbscan_by_crate`]) is kept
+//! [`hdbscan()`] is the one place that decides which implementation runs. The crate `hdbscan` ([`hdbscan_by_crate`]) is kept
 //! for comparison: it resolves ties, and about one window in fifty of a second pass, differently.
 
 mod condensed_tree;
@@ -39,7 +39,7 @@ pub fn hdbscan(points: &[[f64; 3]], phi: usize) -> Vec<i32> {
     hdbscan_details(points, phi).map_or_else(|| vec![-1; points.len()], |clusters| clusters.labels)
 }
 
-/// As [`hdbscan`], with what led to the labels; `None` where everything is noise from the start.
+/// As [`hdbscan()`], with what led to the labels; `None` where everything is noise from the start.
 #[must_use]
 pub fn hdbscan_details(points: &[[f64; 3]], phi: usize) -> Option<Clusters> {
     let finite = points

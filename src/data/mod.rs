@@ -9,6 +9,7 @@ mod table;
 
 pub use attributes::{Attribute, Attributes};
 pub use sampling::Sampling;
+pub(crate) use table::array_of_rows;
 pub use table::{Contents, LineData, Lines, PointData, Points, Table};
 
 use std::ops::Range;
@@ -46,7 +47,7 @@ pub enum Data {
     /// A table of points.
     Points(PointData),
     /// What a filter made of several samples, or several tables that it made of one.
-    List(Vec<Data>),
+    List(Vec<Self>),
 }
 
 impl Data {

@@ -138,9 +138,7 @@ impl<C: Contents> Table<C> {
     /// All values, row after row.
     #[must_use]
     pub fn values(&self) -> &[f64] {
-        self.rows
-            .as_slice()
-            .expect("whole rows of a standard layout should be contiguous")
+        contiguous(&self.rows)
     }
 
     /// Number of rows.
@@ -283,7 +281,7 @@ impl<C: Contents> Table<C> {
             rows,
             ..self.view(0..0)
         }
-        .as_one_sample()
+        .into_one_sample()
     }
 
     /// No rows, the same columns.
@@ -291,7 +289,7 @@ impl<C: Contents> Table<C> {
         self.take(&[])
     }
 
-    pub(crate) fn as_one_sample(mut self) -> Self {
+    pub(crate) fn into_one_sample(mut self) -> Self {
         self.sampling = Sampling::Whole;
         self.samples = Arc::from([Range {
             start: 0,
@@ -335,20 +333,34 @@ impl<C: Contents> Table<C> {
             ranges.push(start..start + table.n_rows());
             start += table.n_rows();
         }
-        let rows = Array2::from_shape_vec((start, first.columns.len()), values)
-            .expect("stacked rows should have the columns of the first table: checked above");
+        let rows = array_of_rows(values, first.columns.len());
         Self::with_all_columns(rows, Arc::clone(&first.columns))?
             .with_attributes(attributes)
             .with_sampling(Sampling::Ranges(ranges))
     }
 }
 
+fn contiguous(rows: &ArcArray2<f64>) -> &[f64] {
+    rows.as_slice()
+        .expect("whole rows of a standard layout should be contiguous")
+}
+
+/// Rows one after another, as an array of as many rows as they fill.
+pub(crate) fn array_of_rows(values: Vec<f64>, n_columns: usize) -> Array2<f64> {
+    Array2::from_shape_vec((values.len() / n_columns, n_columns), values)
+        .expect("the values should fill whole rows")
+}
+
+fn lines_of(table: &LineData) -> LineSlice<'_> {
+    LineSlice::new(table.values(), table.columns.len())
+        .expect("line data should have at least seven columns: checked in `new`")
+}
+
 impl LineData {
     /// The lines, as kernels take them.
     #[must_use]
     pub fn line_slice(&self) -> LineSlice<'_> {
-        LineSlice::new(self.values(), self.columns.len())
-            .expect("line data should have at least seven columns")
+        lines_of(self)
     }
 }
 

@@ -125,7 +125,6 @@ impl Simulator {
     /// Where a tracer is at a time (ms).
     #[must_use]
     pub fn position(&self, tracer: usize, t: f64) -> [f64; 3] {
-        #[expect(clippy::cast_precision_loss, reason = "a handful of tracers")]
         let share = tracer as f64 / self.tracers as f64;
         let angle = TAU * (share + t * self.rpm / 60_000.0);
         let [x, y] = self.centre;
@@ -207,7 +206,6 @@ impl Simulator {
         let mut rows = Array2::zeros((n_times * self.tracers, 5));
         for (n, mut row) in rows.rows_mut().into_iter().enumerate() {
             let (time, tracer) = (n / self.tracers, n % self.tracers);
-            #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
             let (t, label) = (time as f64 * TRUTH_STEP, tracer as f64);
             let [x, y, z] = self.position(tracer, t);
             row.assign(&ndarray::aview1(&[t, x, y, z, label]));

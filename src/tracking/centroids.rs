@@ -1,7 +1,6 @@
-use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Data, PointData};
+use crate::data::{Data, PointData, array_of_rows};
 use crate::error::Result;
 use crate::pipeline::{Context, Filter};
 
@@ -78,8 +77,7 @@ impl Centroids {
         let n_rows = usize::from(!empty);
         let mut centroid = points.empty();
         if !empty {
-            let row = Array2::from_shape_vec((1, means.len()), means.clone())
-                .expect("one row should have one mean a column");
+            let row = array_of_rows(means.clone(), means.len());
             centroid = PointData::with_all_columns(row, points.columns())
                 .expect("the columns should be those of the points")
                 .with_attributes(points.attributes().clone());
@@ -119,7 +117,7 @@ impl Filter for Centroids {
     /// One table with a row for each member that has points.
     fn filter_list(&self, members: Vec<PointData>, _: &Context<'_>) -> Result<Data> {
         let rows = members.iter().map(|member| self.centroid(member)).collect();
-        Ok(PointData::stack(rows)?.as_one_sample().into())
+        Ok(PointData::stack(rows)?.into_one_sample().into())
     }
 }
 
@@ -130,7 +128,7 @@ fn distance(point: &[f64; 3], means: &[f64]) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use ndarray::array;
+    use ndarray::{Array2, array};
 
     use super::*;
     use crate::Backend;

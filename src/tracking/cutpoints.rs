@@ -1,9 +1,8 @@
-use ndarray::Array2;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::Backend;
-use crate::data::{Attribute, LineData, PointData};
+use crate::data::{Attribute, LineData, PointData, array_of_rows};
 use crate::error::Result;
 use crate::kernels::{Cutoffs, cutpoints};
 use crate::pipeline::{Context, Filter};
@@ -76,8 +75,7 @@ impl Cutpoints {
                 values.extend([f64::from(point.i), f64::from(point.j)]);
             }
         }
-        let rows = Array2::from_shape_vec((found.len(), n_columns), values)
-            .expect("each cutpoint should have given a row");
+        let rows = array_of_rows(values, n_columns);
         let attributes = sample.attributes().clone();
         let points = PointData::with_columns(rows, extra)?.with_attributes(attributes);
         Ok(if self.append_indices {

@@ -168,10 +168,6 @@ fn quantile(values: &mut [f64], q: f64) -> f64 {
     low + (high - low) * (position - as_f64(below))
 }
 
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "counts of points are far below 2^53"
-)]
 fn as_f64(n: usize) -> f64 {
     n as f64
 }
@@ -246,11 +242,7 @@ mod tests {
             let lattice = |k: usize| (n / 7_usize.pow(k as u32) % 7) as f64 * 10.0;
             let ball = |k: usize| 20.5 + (n / 4_usize.pow(k as u32) % 4) as f64 * 0.1;
             for k in 0..3 {
-                row[k + 1] = if n < 343 {
-                    lattice(k as usize)
-                } else {
-                    ball(k as usize)
-                };
+                row[k + 1] = if n < 343 { lattice(k) } else { ball(k) };
             }
         }
         let out = Hdbscan::new(0.2)

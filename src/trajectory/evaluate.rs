@@ -32,7 +32,6 @@ impl Evaluation {
             .unwrap_or(f64::NAN)
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
     fn count(&self) -> f64 {
         self.errors.len() as f64
     }

@@ -63,8 +63,9 @@ fn least_squares<const N: usize>(rows: impl Iterator<Item = ([f64; N], f64)>) ->
     for i in 0..N {
         for r in (0..N).filter(|&r| r != i) {
             let factor = a[r][i] / a[i][i];
-            for j in 0..N {
-                a[r][j] -= factor * a[i][j];
+            let pivot_row = a[i];
+            for (value, pivot) in a[r].iter_mut().zip(pivot_row) {
+                *value -= factor * pivot;
             }
             b[r] -= factor * b[i];
         }

@@ -24,7 +24,7 @@ pub(crate) struct Edge {
 }
 
 impl Edge {
-    fn before(&self, other: &Edge) -> bool {
+    fn before(&self, other: &Self) -> bool {
         let order = self
             .weight
             .total_cmp(&other.weight)
@@ -86,11 +86,11 @@ fn spanning_tree(points: &[[f64; 3]], cores: &[f64]) -> Vec<Edge> {
             })
             .unwrap();
         edges.push(best[next].take().unwrap());
-        for j in 0..n {
-            if let Some(old) = best[j] {
+        for (j, best) in best.iter_mut().enumerate() {
+            if let Some(old) = best {
                 let new = edge(next, j);
-                if new.before(&old) {
-                    best[j] = Some(new);
+                if new.before(old) {
+                    *best = Some(new);
                 }
             }
         }

@@ -114,10 +114,10 @@ impl Gpu {
         };
         let (on_lost, on_error) = (poison(&lost), poison(&lost));
         device.set_device_lost_callback(move |reason, message| {
-            on_lost(format!("{reason:?} {message}"))
+            on_lost(format!("{reason:?} {message}"));
         });
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
-            on_error(error.to_string())
+            on_error(error.to_string());
         }));
         Ok(Self::with(device, queue, adapter.get_info(), lost))
     }

@@ -233,7 +233,6 @@ impl Tracked {
     /// The summary that `--json` prints.
     pub(crate) fn summary(&self, elapsed: Duration) -> Value {
         let seconds = elapsed.as_secs_f64();
-        #[expect(clippy::cast_precision_loss, reason = "counts of LoRs are below 2^53")]
         let lors_per_second = self.lors as f64 / seconds;
         let steps: Vec<Value> = self
             .report

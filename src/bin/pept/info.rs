@@ -32,7 +32,6 @@ fn recording(globals: &Globals, input: &Path, separation: Option<f64>) -> Result
         .into_iter()
         .position(|pair| pair[1] < pair[0])
         .map(|row| row + 1);
-    #[expect(clippy::cast_precision_loss, reason = "counts of LoRs are below 2^53")]
     let rate = (lors.n_rows() as f64) / (last - first);
     let number = |name: &str| match lors.attributes().get(name) {
         Some(&Attribute::Number(value)) => value,

@@ -155,15 +155,17 @@ fn sampling(arguments: &Arguments, recipe: Option<Sampling>) -> Sampling {
         (Some(overlap), _) => overlap as isize,
         (None, None) => recipe_overlap,
         // The recipe's share of the size.
-        (None, Some(size)) => isize::try_from(recipe_size).map_or(0, |recipe_size| {
-            if recipe_size == 0 {
-                0
-            } else {
-                size as isize * recipe_overlap / recipe_size
-            }
-        }),
+        (None, Some(_)) => share_of(size, recipe_overlap, recipe_size).unwrap_or(0),
     };
     Sampling::count(size).overlap(overlap)
+}
+
+/// `overlap / whole` of `size`, rounded towards 0.
+fn share_of(size: usize, overlap: isize, whole: usize) -> Option<isize> {
+    isize::try_from(size)
+        .ok()?
+        .checked_mul(overlap)?
+        .checked_div(isize::try_from(whole).ok()?)
 }
 
 fn number(text: &str) -> Result<f64, String> {
