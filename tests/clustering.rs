@@ -1,5 +1,5 @@
 use libtest_mimic::Trial;
-use pept::clustering::{Clusters, hdbscan_by_crate, hdbscan_details};
+use pept::clustering::{Clusterer, Instructions, hdbscan, hdbscan_by_crate};
 use rand::{RngExt, SeedableRng};
 use rand_distr::{Distribution, StandardNormal};
 use rand_pcg::Pcg64;
@@ -26,41 +26,41 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Cores, edges and labels, bit for bit.
-pub(crate) fn assert_equals_reference(points: &[[f64; 3]], phi: usize, what: &str) {
-    let Clusters {
-        core_distances,
-        edges,
-        labels,
-    } = hdbscan_details(points, phi).unwrap();
+/// Cores, edges and labels, bit for bit, with every kind of vector instructions that this processor has.
+pub(crate) fn assert_equals_reference(
+    clusterers: &mut [(&str, Clusterer)],
+    points: &[[f64; 3]],
+    phi: usize,
+    what: &str,
+) {
     let expected = reference_hdbscan::hdbscan(points, phi);
-    assert_eq!(
-        core_distances,
-        expected.cores,
-        "core distances, {what}, n = {}, phi = {phi}",
-        points.len()
-    );
-    let edges: Vec<_> = edges
-        .iter()
-        .map(|e| (e.weight, e.distance, e.low as usize, e.high as usize))
-        .collect();
     let expected_edges: Vec<_> = expected
         .edges
         .iter()
         .map(|e| (e.weight, e.distance, e.low, e.high))
         .collect();
-    assert_eq!(
-        edges,
-        expected_edges,
-        "edges, {what}, n = {}, phi = {phi}",
-        points.len()
-    );
-    assert_eq!(
-        labels,
-        expected.labels,
-        "labels, {what}, n = {}, phi = {phi}",
-        points.len()
-    );
+    for (instructions, clusterer) in clusterers {
+        let what = format!("{what}, n = {}, phi = {phi}, {instructions}", points.len());
+        let labels = clusterer.labels(points, phi).to_vec();
+        assert_eq!(
+            clusterer.core_distances(),
+            expected.cores,
+            "core distances, {what}"
+        );
+        let edges = clusterer.edges().iter();
+        let edges: Vec<_> = edges
+            .map(|e| (e.weight, e.distance, e.low as usize, e.high as usize))
+            .collect();
+        assert_eq!(edges, expected_edges, "edges, {what}");
+        assert_eq!(labels, expected.labels, "labels, {what}");
+    }
+}
+
+pub(crate) fn clusterers() -> Vec<(&'static str, Clusterer)> {
+    let instructions = Instructions::available().into_iter();
+    instructions
+        .map(|(name, instructions)| (name, Clusterer::with_instructions(instructions)))
+        .collect()
 }
 
 /// A shape of random input, by number.
@@ -124,6 +124,7 @@ const N_SHAPES: usize = 12;
 
 fn random_inputs() {
     let mut rng = Pcg64::seed_from_u64(11);
+    let mut clusterers = clusterers();
     for round in 0..1800 {
         // Sizes from 4 up, mostly small; phi from 2 to half.
         let n = 4
@@ -131,7 +132,12 @@ fn random_inputs() {
                 as usize;
         let phi = 2 + ((n / 2 - 2) as f64 * rng.random::<f64>().powi(2)) as usize;
         let (name, points) = input(&mut rng, round % N_SHAPES, n);
-        assert_equals_reference(&points, phi, &format!("{name}, round {round}"));
+        assert_equals_reference(
+            &mut clusterers,
+            &points,
+            phi,
+            &format!("{name}, round {round}"),
+        );
     }
 }
 
@@ -147,7 +153,7 @@ fn separated_clusters() {
                 })
             })
             .collect();
-        let own = hdbscan_details(&points, 40).unwrap().labels;
+        let own = hdbscan(&points, 40);
         assert_eq!(
             canonical(own.iter().map(|&l| f64::from(l))),
             canonical(hdbscan_by_crate(&points, 40).into_iter().map(f64::from))
@@ -166,8 +172,8 @@ fn order_of_points() {
             order.swap(n, rng.random_range(0..=n));
         }
         let shuffled: Vec<_> = order.iter().map(|&n| points[n]).collect();
-        let labels = hdbscan_details(&points, 12).unwrap().labels;
-        let shuffled = hdbscan_details(&shuffled, 12).unwrap().labels;
+        let labels = hdbscan(&points, 12);
+        let shuffled = hdbscan(&shuffled, 12);
         let mut back = vec![0.0; points.len()];
         for (&n, &label) in order.iter().zip(&shuffled) {
             back[n] = f64::from(label);

@@ -37,31 +37,46 @@ struct Departure {
     previous: u32,
 }
 
+/// What is kept between calls.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    parents: Vec<u32>,
+    next: Vec<u32>,
+    components: Vec<Component>,
+    clusters: Vec<Cluster>,
+    departures: Vec<Departure>,
+    todo: Vec<u32>,
+    cluster_of: Vec<u32>,
+    numbers: Vec<i32>,
+}
+
 /// Labels of `n` points from the sorted edges of their minimum spanning tree.
 ///
 /// One pass from the shortest edge to the longest, without a dendrogram: a cluster is born when a component reaches `phi`
 /// points; a smaller component that joins falls out of it there, seen from above; two clusters that meet are the
 /// children of a new one.
-pub(super) fn labels(n: usize, phi: usize, edges: &[Edge]) -> Vec<i32> {
+pub(super) fn labels(
+    n: usize,
+    phi: usize,
+    edges: &[Edge],
+    scratch: &mut Scratch,
+    labels: &mut Vec<i32>,
+) {
     // Weight 0 (duplicates) gets the lambda of the smallest positive weight: no infinity enters a mass.
     let smallest = edges
         .iter()
         .map(|edge| edge.weight)
         .find(|&weight| weight > 0.0)
         .unwrap_or(1.0);
-    let n_u32 = u32::try_from(n).expect("points should be fewer than 2^32");
-    let mut parents: Vec<u32> = (0..n_u32).collect();
-    let mut next: Vec<u32> = vec![NONE; n];
-    let mut components: Vec<Component> = (0..n_u32)
-        .map(|point| Component {
-            size: 1,
-            cluster: NONE,
-            first: point,
-            last: point,
-        })
-        .collect();
-    let mut clusters: Vec<Cluster> = Vec::new();
-    let mut departures: Vec<Departure> = Vec::with_capacity(edges.len());
+    scratch.start(to_u32(n));
+    let Scratch {
+        parents,
+        next,
+        components,
+        clusters,
+        departures,
+        ..
+    } = &mut *scratch;
 
     for edge in edges {
         let lambda = 1.0
@@ -71,7 +86,7 @@ pub(super) fn labels(n: usize, phi: usize, edges: &[Edge]) -> Vec<i32> {
                 smallest
             }
             .sqrt();
-        let (a, b) = (root(&mut parents, edge.low), root(&mut parents, edge.high));
+        let (a, b) = (root(parents, edge.low), root(parents, edge.high));
         let (big, small) = if components[a as usize].size >= components[b as usize].size {
             (a, b)
         } else {
@@ -97,7 +112,7 @@ pub(super) fn labels(n: usize, phi: usize, edges: &[Edge]) -> Vec<i32> {
         if y.cluster != NONE {
             // Both are clusters: this edge is their birth, seen from above.
             for cluster in [x.cluster, y.cluster] {
-                finish(&mut clusters, cluster, lambda, &departures);
+                finish(clusters, cluster, lambda, departures);
             }
             clusters.push(new_cluster([x.cluster, y.cluster]));
             departures.push(Departure {
@@ -126,7 +141,7 @@ pub(super) fn labels(n: usize, phi: usize, edges: &[Edge]) -> Vec<i32> {
         }
         components[big as usize] = joined;
     }
-    chosen_labels(n, &clusters, &next)
+    scratch.choose(labels);
 }
 
 /// A cluster's birth is known: its own excess of mass, against that of its children, who win only if strictly better.
@@ -156,58 +171,77 @@ fn finish(clusters: &mut [Cluster], cluster: u32, birth: f64, departures: &[Depa
     cluster.mass = own.max(below);
 }
 
-fn chosen_labels(n: usize, clusters: &[Cluster], next: &[u32]) -> Vec<i32> {
-    /// Points of chosen clusters, before clusters are numbered in the order of their first points.
-    const UNNUMBERED: i32 = i32::MIN;
-    let mut labels = vec![-1; n];
-    // The last cluster holds all points; it is never chosen.
-    let mut todo: Vec<u32> = clusters
-        .last()
-        .map_or_else(Vec::new, |root| root.children.to_vec());
-    let mut cluster_of = vec![NONE; n];
-    while let Some(cluster) = todo.pop() {
-        let Some(&Cluster {
-            first,
-            last,
-            children,
-            better,
-            ..
-        }) = clusters.get(cluster as usize)
-        else {
-            continue;
-        };
-        if !better {
-            todo.extend(children);
-            continue;
+impl Scratch {
+    fn start(&mut self, n: u32) {
+        self.parents.clear();
+        self.parents.extend(0..n);
+        self.next.clear();
+        self.next.resize(n as usize, NONE);
+        self.components.clear();
+        self.components.extend((0..n).map(|point| Component {
+            size: 1,
+            cluster: NONE,
+            first: point,
+            last: point,
+        }));
+        self.clusters.clear();
+        self.departures.clear();
+    }
+
+    /// The labels of the chosen clusters' points.
+    fn choose(&mut self, labels: &mut Vec<i32>) {
+        let n = self.next.len();
+        self.cluster_of.clear();
+        self.cluster_of.resize(n, NONE);
+        self.todo.clear();
+        // The last cluster holds all points; it is never chosen.
+        if let Some(root) = self.clusters.last() {
+            self.todo.extend(root.children);
         }
-        let mut point = first;
-        loop {
-            labels[point as usize] = UNNUMBERED;
-            cluster_of[point as usize] = cluster;
-            if point == last {
-                break;
+        while let Some(cluster) = self.todo.pop() {
+            let Some(&Cluster {
+                first,
+                last,
+                children,
+                better,
+                ..
+            }) = self.clusters.get(cluster as usize)
+            else {
+                continue;
+            };
+            if !better {
+                self.todo.extend(children);
+                continue;
             }
-            point = next[point as usize];
+            let mut point = first;
+            loop {
+                self.cluster_of[point as usize] = cluster;
+                if point == last {
+                    break;
+                }
+                point = self.next[point as usize];
+            }
         }
+        // Numbers in the order of the clusters' first points.
+        self.numbers.clear();
+        self.numbers.resize(self.clusters.len(), -1);
+        let mut n_labels = 0;
+        labels.clear();
+        labels.extend(self.cluster_of.iter().map(|&cluster| {
+            let Some(number) = self.numbers.get_mut(cluster as usize) else {
+                return -1;
+            };
+            if *number < 0 {
+                *number = n_labels;
+                n_labels += 1;
+            }
+            *number
+        }));
     }
-    let mut numbers = vec![-1; clusters.len()];
-    let mut n_labels = 0;
-    for (label, &cluster) in labels
-        .iter_mut()
-        .zip(&cluster_of)
-        .filter(|(label, _)| **label == UNNUMBERED)
-    {
-        let number = &mut numbers[cluster as usize];
-        if *number < 0 {
-            *number = n_labels;
-            n_labels += 1;
-        }
-        *label = *number;
-    }
-    labels
 }
 
-fn root(parents: &mut [u32], mut n: u32) -> u32 {
+/// The topmost point above `n`.
+pub(super) fn root(parents: &mut [u32], mut n: u32) -> u32 {
     while parents[n as usize] != n {
         parents[n as usize] = parents[parents[n as usize] as usize]; // path halving
         n = parents[n as usize];

@@ -14,49 +14,109 @@
 mod condensed_tree;
 mod core_distances;
 mod crate_hdbscan;
+mod instructions;
+mod leaves;
 mod spanning_tree;
 
+use std::cell::RefCell;
+
+use fearless_simd::{Simd, dispatch};
+
 pub use crate_hdbscan::hdbscan_by_crate;
+pub use instructions::Instructions;
 pub use spanning_tree::Edge;
 
-/// What [`hdbscan_details`] finds.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Clusters {
-    /// Squared core distance of each point.
-    pub core_distances: Vec<f64>,
-    /// Edges of the minimum spanning tree, in their total order.
-    pub edges: Vec<Edge>,
-    /// Label of each point: -1 noise, clusters 0, 1, ... in the order of their first points.
-    pub labels: Vec<i32>,
+/// Clusters points, and keeps its memory from call to call.
+#[derive(Debug, Default)]
+pub struct Clusterer {
+    instructions: Instructions,
+    leaves: leaves::Leaves,
+    core_scratch: core_distances::Scratch,
+    tree_scratch: spanning_tree::Scratch,
+    condensed: condensed_tree::Scratch,
+    /// Squared core distances, in leaf order.
+    cores: Vec<f64>,
+    edges: Vec<Edge>,
+    labels: Vec<i32>,
 }
 
-/// Labels of points: 0, 1, ... for clusters, in the order of their first points, -1 for noise.
-///
-/// `min_cluster_size` = `min_samples` = `phi`. Fewer than `2 phi` points, `phi` below 2, or coordinates that are not finite:
-/// everything is noise.
+impl Clusterer {
+    /// A clusterer that uses the best vector instructions of this processor.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A clusterer that uses particular vector instructions; the results are the same bits.
+    #[must_use]
+    pub fn with_instructions(instructions: Instructions) -> Self {
+        Self {
+            instructions,
+            ..Self::default()
+        }
+    }
+
+    /// Labels of points: 0, 1, ... for clusters, in the order of their first points, -1 for noise.
+    ///
+    /// `min_cluster_size` = `min_samples` = `phi`. Fewer than `2 phi` points, `phi` below 2, coordinates that are not finite or more
+    /// than 1e150 apart: everything is noise.
+    pub fn labels(&mut self, points: &[[f64; 3]], phi: usize) -> &[i32] {
+        if phi >= 2 && points.len() / 2 >= phi && self.leaves.fill(points) {
+            dispatch!(self.instructions.level(), simd => self.build_tree(simd, phi));
+            condensed_tree::labels(
+                points.len(),
+                phi,
+                &self.edges,
+                &mut self.condensed,
+                &mut self.labels,
+            );
+        } else {
+            self.cores.clear();
+            self.edges.clear();
+            self.labels.clear();
+            self.labels.resize(points.len(), -1);
+        }
+        &self.labels
+    }
+
+    #[inline(always)]
+    fn build_tree<S: Simd>(&mut self, simd: S, phi: usize) {
+        let Self {
+            leaves,
+            core_scratch,
+            tree_scratch,
+            cores,
+            edges,
+            ..
+        } = self;
+        core_distances::core_distances(simd, leaves, phi, core_scratch, cores);
+        spanning_tree::spanning_tree(simd, leaves, cores, tree_scratch, edges);
+    }
+
+    /// Squared core distances of the points that were clustered last; none if they were noise from the start.
+    #[must_use]
+    pub fn core_distances(&self) -> Vec<f64> {
+        let mut cores = vec![0.0; self.cores.len()];
+        for (&index, &core) in self.leaves.order.iter().zip(&self.cores) {
+            cores[index as usize] = core;
+        }
+        cores
+    }
+
+    /// Edges of the minimum spanning tree of the points that were clustered last, in their total order.
+    #[must_use]
+    pub fn edges(&self) -> &[Edge] {
+        &self.edges
+    }
+}
+
+/// Labels of points by this thread's [`Clusterer`]. See [`Clusterer::labels`].
 #[must_use]
 pub fn hdbscan(points: &[[f64; 3]], phi: usize) -> Vec<i32> {
-    hdbscan_details(points, phi).map_or_else(|| vec![-1; points.len()], |clusters| clusters.labels)
-}
-
-/// As [`hdbscan()`], with what led to the labels; `None` where everything is noise from the start.
-#[must_use]
-pub fn hdbscan_details(points: &[[f64; 3]], phi: usize) -> Option<Clusters> {
-    let finite = points
-        .iter()
-        .flatten()
-        .all(|coordinate| coordinate.is_finite());
-    if phi < 2 || points.len() / 2 < phi || !finite {
-        return None;
+    thread_local! {
+        static CLUSTERER: RefCell<Clusterer> = RefCell::default();
     }
-    let core_distances = core_distances::core_distances(points, phi);
-    let edges = spanning_tree::spanning_tree(points, &core_distances);
-    let labels = condensed_tree::labels(points.len(), phi, &edges);
-    Some(Clusters {
-        core_distances,
-        edges,
-        labels,
-    })
+    CLUSTERER.with_borrow_mut(|clusterer| clusterer.labels(points, phi).to_vec())
 }
 
 /// Squared distance, left to right.
