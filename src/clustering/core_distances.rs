@@ -9,6 +9,8 @@ const MARGIN: f32 = 1.3;
 const GROWTH: [f32; 2] = [1.3, 4.0];
 /// The bracket of the rank is narrow enough with this many values in it.
 const FEW: usize = 8;
+/// [`LANES`] where places are `u32`.
+const LANES_U32: u32 = 16;
 /// Counting passes of a bracket, at most: beyond, ties in f32 are left to f64.
 const MAX_PASSES: usize = 24;
 
@@ -254,7 +256,7 @@ impl Scratch {
                 bits &= bits - 1;
                 let value = block[lane as usize];
                 n_up_to_low += usize::from(value <= low);
-                self.candidates.push(leaf * LANES as u32 + lane);
+                self.candidates.push(leaf * LANES_U32 + lane);
             }
         }
         n_up_to_low
