@@ -3,7 +3,7 @@
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use pept::detector::simulator::Simulator;
 use pept::kernels::cutpoints::{Params, on_samples};
-use pept::{Backend, Sampling, clustering};
+use pept::{Backend, Sampling};
 
 fn cutpoints(criterion: &mut Criterion) {
     let lors = Simulator {
@@ -38,21 +38,5 @@ fn cutpoints(criterion: &mut Criterion) {
     }
 }
 
-fn hdbscan(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("hdbscan");
-    for n in [78, 1600] {
-        // A lattice that is denser in the middle.
-        let points: Vec<[f64; 3]> = (0..n)
-            .map(|n| {
-                let u = [n % 13, n / 13 % 11, n % 17].map(|k| f64::from(k) / 8.0 - 0.9);
-                u.map(|x| 100.0 * x * x * x)
-            })
-            .collect();
-        group.bench_function(BenchmarkId::from_parameter(n), |bencher| {
-            bencher.iter(|| clustering::hdbscan(&points, points.len() / 20 + 2));
-        });
-    }
-}
-
-criterion_group!(benches, cutpoints, hdbscan);
+criterion_group!(benches, cutpoints);
 criterion_main!(benches);

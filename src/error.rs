@@ -79,6 +79,14 @@ pub enum Error {
         /// What happened.
         source: Box<Self>,
     },
+    /// A value of a sample that is NaN or infinite.
+    #[error("row {row} of sample {sample} has a NaN or infinite value; remove it first")]
+    NotFinite {
+        /// The sample's number in the run, from 0.
+        sample: usize,
+        /// The row within the sample, from 0.
+        row: usize,
+    },
     /// A kernel failed.
     #[error(transparent)]
     Kernel(#[from] KernelError),

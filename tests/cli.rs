@@ -124,7 +124,10 @@ fn bad_input() {
     }
     write("good.csv", recording(500).as_bytes());
     for (output, message) in [
-        ("nowhere/out.csv", "cannot write nowhere/out.csv"),
+        (
+            "nowhere/out.csv",
+            "cannot write nowhere/out.csv: the folder nowhere does not exist",
+        ),
         ("folder.csv", "cannot write folder.csv"),
     ] {
         assert_fails(folder, &["track", "good.csv", "-o", output], 1, message);
@@ -133,7 +136,7 @@ fn bad_input() {
         folder,
         &["track", "good.csv", "-o", "out.csv", "--samples", "3..99"],
         1,
-        "samples 3..99",
+        "there are no samples 3..99",
     );
     assert_fails(
         folder,
@@ -148,6 +151,55 @@ fn bad_input() {
         1,
         "cannot read missing.toml",
     );
+    assert_fails(
+        folder,
+        &["track", "good.csv", "-o", "good.csv"],
+        1,
+        "good.csv would be overwritten",
+    );
+    write("none.toml", b"step = []\n");
+    assert_fails(
+        folder,
+        &[
+            "track",
+            "good.csv",
+            "-o",
+            "out.csv",
+            "--recipe",
+            "none.toml",
+        ],
+        1,
+        "at least one [[step]]",
+    );
+    write("overlap.toml", b"[input]\nsample_size = 5\noverlap = 5\n[[step]]\nname = \"Cutpoints\"\nmax_distance = 1\n");
+    assert_fails(
+        folder,
+        &[
+            "track",
+            "good.csv",
+            "-o",
+            "out.csv",
+            "--recipe",
+            "overlap.toml",
+        ],
+        1,
+        "overlap 5 must be smaller",
+    );
+    write(
+        "whole.toml",
+        b"[[step]]\nname = \"Cutpoints\"\nmax_distance = 1\n",
+    );
+    let whole = [
+        "track",
+        "good.csv",
+        "-o",
+        "out.csv",
+        "--recipe",
+        "whole.toml",
+        "--overlap",
+        "5",
+    ];
+    assert_fails(folder, &whole, 2, "--overlap needs a sample size");
     write("wrong.toml", b"[[step]]\nname = \"Cutpoint\"\n");
     assert_fails(
         folder,

@@ -1,10 +1,13 @@
 use libtest_mimic::Trial;
 use pept::clustering::{Clusterer, Instructions, hdbscan, hdbscan_by_crate};
+use pept::kernels::cutpoints;
+use pept::{Backend, Sampling, io};
 use rand::{RngExt, SeedableRng};
 use rand_distr::{Distribution, StandardNormal};
 use rand_pcg::Pcg64;
+use rayon::prelude::*;
 
-use crate::support::{Needs, canonical, reference_hdbscan, trial};
+use crate::support::{Needs, canonical, recording_42rpm, reference_hdbscan, trial};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -12,6 +15,11 @@ pub(crate) fn trials() -> Vec<Trial> {
             "clustering::random_inputs_equal_the_reference_bit_for_bit",
             Needs::Nothing,
             random_inputs,
+        ),
+        trial(
+            "clustering::real_samples_equal_the_reference_bit_for_bit",
+            Needs::Recordings,
+            real_samples,
         ),
         trial(
             "clustering::separated_clusters_are_those_of_the_crate_hdbscan",
@@ -139,6 +147,37 @@ fn random_inputs() {
             &format!("{name}, round {round}"),
         );
     }
+}
+
+/// Cutpoints of the 42 rpm recording, as the recipes cluster them; every tenth sample, all with `PEPT_ALL_SAMPLES=1`.
+fn real_samples() {
+    let step = if std::env::var_os("PEPT_ALL_SAMPLES").is_some() {
+        1
+    } else {
+        10
+    };
+    let lors = io::parallel_screens::read(recording_42rpm(), None).unwrap();
+    let lors = lors
+        .with_sampling(Sampling::count(400).overlap(300))
+        .unwrap();
+    let samples: Vec<usize> = (0..lors.n_samples()).step_by(step).collect();
+    samples
+        .into_par_iter()
+        .for_each_init(clusterers, |clusterers, n| {
+            let found = cutpoints::on(
+                &Backend::Cpu,
+                lors.sample(n).line_slice(),
+                &cutpoints::Params::new(0.5),
+            )
+            .unwrap();
+            let points: Vec<[f64; 3]> = found.iter().map(|c| [c.x, c.y, c.z]).collect();
+            assert_equals_reference(
+                clusterers,
+                &points,
+                points.len() / 20,
+                &format!("sample {n}"),
+            );
+        });
 }
 
 fn separated_clusters() {

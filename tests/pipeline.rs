@@ -5,9 +5,9 @@ use pept::pipeline::{Context, Filter, Pipeline, Reducer};
 use pept::tracking::{Centroids, Cutpoints, Hdbscan, SplitLabels};
 use pept::trajectory::{Segregate, evaluate};
 use pept::transform::Stack;
-use pept::{Attribute, Backend, Error, LineData, PointData, Recipe, Sampling, io};
+use pept::{Attribute, Backend, Data, Error, LineData, PointData, Recipe, Sampling, io};
 
-use crate::support::{Needs, circle, gpu, on_every_backend, recording_42rpm, trial};
+use crate::support::{Needs, circle, on_every_backend, recording_42rpm, trial};
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = on_every_backend(
@@ -15,6 +15,26 @@ pub(crate) fn trials() -> Vec<Trial> {
         Needs::Nothing,
         simulated_tracers,
     );
+    trials.extend(on_every_backend(
+        "pipeline::output_does_not_depend_on_the_backend",
+        Needs::Nothing,
+        backends_agree,
+    ));
+    trials.extend(on_every_backend(
+        "pipeline::real_output_does_not_depend_on_the_backend",
+        Needs::Recordings,
+        real_backends_agree,
+    ));
+    trials.extend(on_every_backend(
+        "pipeline::selected_samples_give_what_they_give_in_the_whole",
+        Needs::Nothing,
+        selected_samples,
+    ));
+    trials.extend(on_every_backend(
+        "pipeline::values_that_are_not_finite_are_named_by_sample_and_row",
+        Needs::Nothing,
+        not_finite,
+    ));
     trials.extend([
         trial(
             "pipeline::real_recording_one_pass_gives_two_circles",
@@ -27,7 +47,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             || real_recording("pept-ml", 1400..=1530, 0.29, 0.66),
         ),
         trial(
-            "pipeline::output_depends_on_neither_threads_nor_backend",
+            "pipeline::output_does_not_depend_on_the_number_of_threads",
             Needs::Nothing,
             determinism,
         ),
@@ -148,29 +168,103 @@ fn real_recording(
     assert!(points.rows().column(label).iter().all(|&label| label < 2.0));
 }
 
+/// More samples than the executor takes at a time.
+fn many_samples() -> (Pipeline, LineData) {
+    let lors = Simulator {
+        duration: 700.0,
+        ..Simulator::default()
+    }
+    .run()
+    .unwrap()
+    .lors;
+    let lors = lors
+        .with_sampling(Sampling::count(200).overlap(150))
+        .unwrap();
+    assert!(lors.n_samples() > 600);
+    (recipe("pept-ml", 2.0).0, lors)
+}
+
 fn determinism() {
-    let lors = simulation().lors;
-    let (pipeline, sampling) = recipe("pept-ml", 2.0);
-    let lors = lors.with_sampling(sampling).unwrap();
-    let run = |threads: usize, backend: Backend, seed: u64| {
+    let (pipeline, lors) = many_samples();
+    let run = |threads: usize, seed: u64| {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .build()
             .unwrap();
-        let pipeline = pipeline.clone().backend(backend).seed(seed);
+        let pipeline = pipeline.clone().seed(seed);
         pool.install(|| pipeline.fit(lors.clone()))
             .unwrap()
             .into_points()
             .unwrap()
     };
-    let expected = run(1, Backend::Cpu, 0);
+    let expected = run(1, 0);
     for threads in [1, 2, 7] {
-        assert_eq!(run(threads, Backend::Cpu, 0), expected);
+        assert_eq!(run(threads, 0), expected);
     }
-    if let Some(gpu) = gpu() {
-        assert_eq!(run(2, gpu, 0), expected);
-    }
-    assert_ne!(run(2, Backend::Cpu, 1), expected, "the seed should matter");
+    assert_ne!(run(2, 1), expected, "the seed should matter");
+}
+
+fn backends_agree(backend: &Backend) {
+    let (pipeline, lors) = many_samples();
+    let expected = pipeline.fit(lors.clone()).unwrap();
+    assert_eq!(
+        pipeline.backend(backend.clone()).fit(lors).unwrap(),
+        expected
+    );
+}
+
+fn real_backends_agree(backend: &Backend) {
+    let lors = io::parallel_screens::read(recording_42rpm(), None).unwrap();
+    let lors = lors
+        .with_sampling(Sampling::count(400).overlap(300))
+        .unwrap();
+    let pipeline = recipe("pept-ml", 2.0).0;
+    let expected = pipeline.fit(lors.clone()).unwrap();
+    assert_eq!(
+        pipeline.backend(backend.clone()).fit(lors).unwrap(),
+        expected
+    );
+}
+
+/// A part of a recording gives what the whole gives there, random numbers included.
+fn selected_samples(backend: &Backend) {
+    let (_, lors) = many_samples();
+    let filters = Pipeline::new()
+        .then(Cutpoints::new(0.5))
+        .then(Hdbscan::new(0.15).max_tracers(2))
+        .backend(backend.clone());
+    let Data::List(all) = filters.fit(lors.clone()).unwrap() else {
+        panic!("filters should give a list")
+    };
+    let Data::List(some) = filters.fit(lors.select(530..540).unwrap()).unwrap() else {
+        panic!("filters should give a list")
+    };
+    assert_eq!(some, all[530..540]);
+}
+
+fn not_finite(backend: &Backend) {
+    let mut rows = simulation().lors.rows().to_owned();
+    rows[[550, 3]] = f64::NAN;
+    rows[[720, 3]] = f64::NAN;
+    let fit = |sampling: Sampling| {
+        let lors = LineData::new(rows.clone())
+            .unwrap()
+            .with_sampling(sampling)
+            .unwrap();
+        Pipeline::new()
+            .then(Cutpoints::new(0.5))
+            .backend(backend.clone())
+            .fit(lors)
+    };
+    let error = fit(Sampling::count(200).overlap(100))
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        error,
+        "step 1 (Cutpoints): row 150 of sample 4 has a NaN or infinite value; remove it first"
+    );
+    // Rows between samples do not matter.
+    assert!(fit(Sampling::Ranges(vec![0..550, 551..700])).is_ok());
 }
 
 fn recipe_and_rust() {
@@ -275,20 +369,19 @@ fn misfits() {
 }
 
 fn short_stack() {
-    let points = PointData::new(Array2::zeros((5, 4))).unwrap();
+    let points = PointData::with_columns(Array2::zeros((5, 5)), &["error"]).unwrap();
     let pipeline = Pipeline::new()
         .then(Stack::samples(10, 9))
         .then(Hdbscan::new(0.5))
         .then(SplitLabels::new())
-        .then(Centroids::new());
-    let out = pipeline
-        .then(Segregate::new(20, 10.0))
-        .fit(points)
-        .unwrap()
-        .into_points()
-        .unwrap();
+        .then(Centroids::new().cluster_size(true))
+        .then(Segregate::new(20, 10.0));
+    let out = pipeline.fit(points).unwrap().into_points().unwrap();
     assert_eq!(out.n_rows(), 0);
-    assert_eq!(out.columns(), ["t", "x", "y", "z", "label"]);
+    assert_eq!(
+        out.columns(),
+        ["t", "x", "y", "z", "error", "cluster_size", "label"]
+    );
 }
 
 fn cutpoint_indices() {

@@ -11,6 +11,14 @@
 //! Both forms return the same bits. For cutpoints an f32 filter with a proven guard band *proposes*
 //! pairs, on either backend, and one f64 function *decides* and computes: `cutpoints/filter.rs`.
 
+#![cfg_attr(
+    test,
+    expect(
+        clippy::cast_possible_truncation,
+        reason = "rounding to f32 is what some tests are about"
+    )
+)]
+
 mod backend;
 pub mod cutpoints;
 mod error;

@@ -67,15 +67,11 @@ impl<'a> LineSlice<'a> {
         }
     }
 
-    /// Checks that every value is finite.
-    pub(crate) fn check_finite(&self) -> Result<()> {
-        match self
-            .rows()
-            .position(|row| !row.iter().all(|x| x.is_finite()))
-        {
-            Some(line) => Err(KernelError::NotFinite { line }),
-            None => Ok(()),
-        }
+    /// Checks that every value is finite; else gives the first line where one is not.
+    pub(crate) fn check_finite(&self) -> Result<(), usize> {
+        let mut rows = self.rows();
+        rows.position(|row| !row.iter().all(|x| x.is_finite()))
+            .map_or(Ok(()), Err)
     }
 
     /// The bounding box of all end points; an empty box (`inf, -inf`) for no lines.

@@ -9,6 +9,8 @@ const MARGIN: f32 = 1.3;
 const GROWTH: [f32; 2] = [1.3, 4.0];
 /// The bracket of the rank is narrow enough with this many values in it.
 const FEW: usize = 8;
+/// Rows are padded to groups of four blocks.
+const GROUP: usize = 4 * LANES;
 /// [`LANES`] where places are `u32`.
 const LANES_U32: u32 = 16;
 /// Counting passes of a bracket, at most: beyond, ties in f32 are left to f64.
@@ -43,7 +45,9 @@ pub(super) fn core_distances<S: Simd>(
 ) {
     cores.clear();
     scratch.centres(leaves);
-    scratch.row.resize(leaves.n_leaves() * LANES, 0.0);
+    scratch
+        .row
+        .resize((leaves.n_leaves() * LANES).next_multiple_of(GROUP), 0.0);
     for leaf in 0..leaves.n_leaves() {
         let guess = scratch.guess(simd, leaves, leaf, phi);
         let half_diagonal = 0.5 * leaves.diagonal(leaf).sqrt();
@@ -115,21 +119,22 @@ impl Scratch {
 
     /// Number of row values up to a threshold.
     #[inline(always)]
-    fn count<S: Simd>(&self, simd: S, n_values: usize, threshold: f32) -> usize {
+    fn count<S: Simd>(&self, simd: S, n_padded: usize, threshold: f32) -> usize {
         let threshold = f32x16::splat(simd, threshold);
         let (zero, one) = (f32x16::splat(simd, 0.0), f32x16::splat(simd, 1.0));
-        let mut sum = zero;
-        for block in self.row[..n_values].chunks_exact(LANES) {
-            sum += f32x16::from_slice(simd, block)
-                .simd_le(threshold)
-                .select(one, zero);
+        let mut sums = [zero; 2];
+        for group in self.row[..n_padded].chunks_exact(GROUP) {
+            for block in 0..GROUP / LANES {
+                let values = f32x16::from_slice(simd, &group[block * LANES..][..LANES]);
+                sums[block % 2] += values.simd_le(threshold).select(one, zero);
+            }
         }
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "a small whole number"
         )]
-        let count = sum.reduce_sum() as usize;
+        let count = (sums[0] + sums[1]).reduce_sum() as usize;
         count
     }
 }
@@ -162,7 +167,7 @@ fn core_distance<S: Simd>(
     let mut n_values = 0;
     let mut done = -1.0;
     scratch.row_leaves.clear();
-    let n_within = loop {
+    let (n_padded, n_within) = loop {
         let radius = threshold + band(threshold);
         if radius > scratch.near.radius {
             scratch
@@ -186,13 +191,13 @@ fn core_distance<S: Simd>(
             }
         }
         done = radius;
-        let n_within = if n_values > phi {
-            scratch.count(simd, n_values, threshold)
-        } else {
-            0
-        };
+        let n_padded = n_values.next_multiple_of(GROUP);
+        for padding in (n_values..n_padded).step_by(LANES) {
+            f32x16::splat(simd, FAR).store_slice(&mut scratch.row[padding..][..LANES]);
+        }
+        let n_within = scratch.count(simd, n_padded, threshold);
         if n_within > phi {
-            break n_within;
+            break (n_padded, n_within);
         }
         threshold *= growth(phi, n_within);
     };
@@ -212,23 +217,40 @@ fn core_distance<S: Simd>(
         if !(low < middle && middle < high) {
             break; // nothing lies between: ties
         }
-        let n = scratch.count(simd, n_values, middle);
+        let n = scratch.count(simd, n_padded, middle);
         if n > phi {
             (high, n_high) = (middle, n);
         } else {
             (low, n_low) = (middle, n);
         }
     }
-    // What f32 cannot tell from the bracket's ends belongs to the candidates.
-    let (from, to) = (low - band(low), high + band(high));
-    let n_below = n_low - scratch.extract(simd, n_values, from, low, to);
-    let rank = phi - n_below;
+    // What f32 cannot tell from the bracket's ends belongs to the candidates. The band grows with the value.
+    let width = band(threshold);
+    let n_below = n_low - scratch.extract(simd, n_padded, low - width, low, high + width);
     scratch.exact.clear();
     for &other in &scratch.candidates {
         let distance = squared_distance(&leaves.points[place], &leaves.points[other as usize]);
         scratch.exact.push(distance);
     }
-    *scratch.exact.select_nth_unstable_by(rank, f64::total_cmp).1
+    nth(&mut scratch.exact, phi - n_below)
+}
+
+/// The value of a rank, from 0.
+#[inline(always)]
+fn nth(values: &mut [f64], rank: usize) -> f64 {
+    /// Up to so many are sorted by insertion.
+    const SMALL: usize = 24;
+    if values.len() > SMALL {
+        return *values.select_nth_unstable_by(rank, f64::total_cmp).1;
+    }
+    for end in 1..values.len() {
+        let mut n = end;
+        while n > 0 && values[n] < values[n - 1] {
+            values.swap(n, n - 1);
+            n -= 1;
+        }
+    }
+    values[rank]
 }
 
 impl Scratch {
@@ -237,7 +259,7 @@ impl Scratch {
     fn extract<S: Simd>(
         &mut self,
         simd: S,
-        n_values: usize,
+        n_padded: usize,
         from: f32,
         low: f32,
         to: f32,
@@ -245,18 +267,20 @@ impl Scratch {
         self.candidates.clear();
         let mut n_up_to_low = 0;
         let (from, to) = (f32x16::splat(simd, from), f32x16::splat(simd, to));
-        for (block, &leaf) in self.row[..n_values]
-            .chunks_exact(LANES)
-            .zip(&self.row_leaves)
-        {
-            let values = f32x16::from_slice(simd, block);
-            let mut bits = (values.simd_gt(from) & values.simd_le(to)).to_bitmask();
+        for first in (0..n_padded).step_by(GROUP) {
+            let group = &self.row[first..first + GROUP];
+            let mut bits = 0;
+            for block in 0..GROUP / LANES {
+                let values = f32x16::from_slice(simd, &group[block * LANES..][..LANES]);
+                let inside = values.simd_gt(from) & values.simd_le(to);
+                bits |= inside.to_bitmask() << (block * LANES);
+            }
             while bits != 0 {
-                let lane = bits.trailing_zeros();
+                let n = bits.trailing_zeros();
                 bits &= bits - 1;
-                let value = block[lane as usize];
-                n_up_to_low += usize::from(value <= low);
-                self.candidates.push(leaf * LANES_U32 + lane);
+                n_up_to_low += usize::from(group[n as usize] <= low);
+                let leaf = self.row_leaves[first / LANES + n as usize / LANES];
+                self.candidates.push(leaf * LANES_U32 + n % LANES_U32);
             }
         }
         n_up_to_low

@@ -70,6 +70,24 @@ impl Data {
         })
     }
 
+    /// The number of the first sample in a run.
+    pub(crate) fn first_sample(&self) -> usize {
+        match self {
+            Self::Lines(table) => table.first_sample(),
+            Self::Points(table) => table.first_sample(),
+            Self::List(_) => 0,
+        }
+    }
+
+    /// No rows, the same columns.
+    pub(crate) fn empty(&self) -> Self {
+        match self {
+            Self::Lines(table) => Self::Lines(table.empty()),
+            Self::Points(table) => Self::Points(table.empty()),
+            Self::List(_) => Self::List(Vec::new()),
+        }
+    }
+
     /// Rows of all samples: a row counts as often as samples have it.
     pub(crate) fn sample_rows(&self) -> usize {
         match self {

@@ -50,6 +50,8 @@ pub struct Table<C> {
     attributes: Attributes,
     sampling: Sampling,
     samples: Arc<[Range<usize>]>,
+    /// The number that the first sample had in the table that it was selected from.
+    first_sample: usize,
     contents: PhantomData<C>,
 }
 
@@ -103,6 +105,7 @@ impl<C: Contents> Table<C> {
                 start: 0,
                 end: n_rows,
             }]),
+            first_sample: 0,
             contents: PhantomData,
         })
     }
@@ -113,6 +116,7 @@ impl<C: Contents> Table<C> {
     /// [`Error::Sampling`] if the rule cannot cut this table.
     pub fn with_sampling(mut self, sampling: Sampling) -> Result<Self> {
         self.samples = sampling.ranges(self.n_rows())?.into();
+        self.first_sample = 0;
         self.sampling = sampling;
         Ok(self)
     }
@@ -199,25 +203,34 @@ impl<C: Contents> Table<C> {
 
     /// The samples `range` as explicit ranges over just the rows that they need; shares the rows.
     ///
+    /// In a pipeline the samples keep their numbers, and with them their random numbers.
+    ///
     /// # Errors
     /// [`Error::Sampling`] if there are not that many samples.
     pub fn select(&self, range: Range<usize>) -> Result<Self> {
         let chosen = self.samples.get(range.clone()).ok_or_else(|| {
+            let n = self.samples.len();
             Error::Sampling(format!(
-                "samples {}..{} of {}",
-                range.start,
-                range.end,
-                self.samples.len()
+                "there are no samples {}..{}, only 0..{n}",
+                range.start, range.end
             ))
         })?;
         let start = chosen.iter().map(|r| r.start).min().unwrap_or(0);
         let end = chosen.iter().map(|r| r.end).max().unwrap_or(0);
-        let ranges: Vec<_> = chosen
+        let ranges = chosen
             .iter()
             .map(|r| r.start - start..r.end - start)
             .collect();
-        self.view(start..end)
-            .with_sampling(Sampling::Ranges(ranges))
+        let mut selected = self
+            .view(start..end)
+            .with_sampling(Sampling::Ranges(ranges))?;
+        selected.first_sample = self.first_sample + range.start;
+        Ok(selected)
+    }
+
+    /// The number of the first sample in a run.
+    pub(crate) fn first_sample(&self) -> usize {
+        self.first_sample
     }
 
     fn view(&self, rows: Range<usize>) -> Self {
@@ -230,6 +243,7 @@ impl<C: Contents> Table<C> {
             columns: Arc::clone(&self.columns),
             attributes: self.attributes.clone(),
             sampling: Sampling::Whole,
+            first_sample: 0,
             contents: PhantomData,
         }
     }
@@ -247,11 +261,18 @@ impl<C: Contents> Table<C> {
         );
         let found = self.column_index(name);
         let n_columns = self.columns.len() + usize::from(found.is_none());
-        let mut rows = Array2::zeros((self.n_rows(), n_columns));
-        rows.slice_mut(s![.., ..self.columns.len()])
-            .assign(&self.rows);
-        rows.column_mut(found.unwrap_or(n_columns - 1))
-            .assign(&ndarray::aview1(values));
+        let mut rows = Vec::with_capacity(self.n_rows() * n_columns);
+        for (row, &value) in self.values().chunks_exact(self.columns.len()).zip(values) {
+            rows.extend_from_slice(row);
+            match found {
+                Some(index) => {
+                    let start = rows.len() - n_columns;
+                    rows[start + index] = value;
+                }
+                None => rows.push(value),
+            }
+        }
+        let rows = array_of_rows(rows, n_columns);
         let mut columns = self.columns.to_vec();
         if found.is_none() {
             columns.push(name.to_owned());
@@ -265,10 +286,18 @@ impl<C: Contents> Table<C> {
 
     /// The same table without a column.
     pub(crate) fn without_column(&self, index: usize) -> Self {
-        let keep: Vec<usize> = (0..self.columns.len()).filter(|&n| n != index).collect();
-        let columns: Vec<String> = keep.iter().map(|&n| self.columns[n].clone()).collect();
+        let columns: Vec<String> = self.columns[..index]
+            .iter()
+            .chain(&self.columns[index + 1..])
+            .cloned()
+            .collect();
+        let mut values = Vec::with_capacity(self.n_rows() * columns.len());
+        for row in self.values().chunks_exact(self.columns.len()) {
+            values.extend_from_slice(&row[..index]);
+            values.extend_from_slice(&row[index + 1..]);
+        }
         Self {
-            rows: self.rows.select(ndarray::Axis(1), &keep).into_shared(),
+            rows: array_of_rows(values, columns.len()).into_shared(),
             columns: columns.into(),
             ..self.clone()
         }
@@ -276,9 +305,13 @@ impl<C: Contents> Table<C> {
 
     /// The rows of the given indices, as one sample.
     pub(crate) fn take(&self, indices: &[usize]) -> Self {
-        let rows = self.rows.select(ndarray::Axis(0), indices).into_shared();
+        let (all, n_columns) = (self.values(), self.columns.len());
+        let mut values = Vec::with_capacity(indices.len() * n_columns);
+        for &index in indices {
+            values.extend_from_slice(&all[index * n_columns..][..n_columns]);
+        }
         Self {
-            rows,
+            rows: array_of_rows(values, n_columns).into_shared(),
             ..self.view(0..0)
         }
         .into_one_sample()

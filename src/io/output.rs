@@ -34,7 +34,13 @@ impl Output {
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666)); // less the umask, as any file
         let file = builder.tempfile_in(folder).map_err(|error| {
             // tempfile's message names its own random file; the user's file says more.
-            Error::writing(path)(std::io::Error::new(error.kind(), error.kind().to_string()))
+            let text = match error.kind() {
+                std::io::ErrorKind::NotFound => {
+                    format!("the folder {} does not exist", folder.display())
+                }
+                kind => kind.to_string(),
+            };
+            Error::writing(path)(std::io::Error::new(error.kind(), text))
         })?;
         Ok(Self {
             path: path.to_owned(),

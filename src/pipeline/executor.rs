@@ -158,47 +158,69 @@ impl Run<'_> {
     }
 
     /// Consecutive filters over the samples of a table, or over the members of a list.
+    ///
+    /// A first filter that prefers batches gets the next one while the others work on the last.
     fn filters(&self, filters: &[Placed<'_>], data: &Data) -> Result<Vec<Data>> {
         let total = data.n_samples();
+        let offset = data.first_sample();
+        let is_table = !matches!(data, Data::List(_));
+        if total == 0 && is_table {
+            // Nothing to do, but what follows needs the right columns.
+            let chain = |data, &(step, filter): &Placed<'_>| {
+                filter
+                    .apply(data, &self.context(step, 0))
+                    .map_err(|error| self.at_step(step, error))
+            };
+            return Ok(vec![filters.iter().try_fold(data.empty(), chain)?]);
+        }
+        let (batched, rest) = match filters {
+            [first, rest @ ..] if is_table && first.1.prefers_batches(&self.pipeline.backend) => {
+                (Some(first), rest)
+            }
+            _ => (None, filters),
+        };
+        let prepare = |first: usize| {
+            let batch = data.select(first..total.min(first + BATCH))?;
+            match batched {
+                Some(filter) => self.filter_batch(filter, batch, offset + first),
+                None => Ok(batch.into_samples()),
+            }
+        };
         let done = AtomicUsize::new(0);
         let first_step = filters.first().map_or(0, |&(step, _)| step);
-        let mut outputs = Vec::with_capacity(total);
-        for first in (0..total).step_by(BATCH) {
-            let batch = data.select(first..total.min(first + BATCH))?;
-            let (batch, rest) = match filters {
-                [filter, rest @ ..]
-                    if !matches!(batch, Data::List(_)) && self.prefers_batches(filter) =>
-                {
-                    (self.filter_batch(filter, batch, first)?, rest)
+        let finish = |first: usize, samples: Vec<Data>| -> Vec<Result<Data>> {
+            let chain = |(n, mut sample): (usize, Data)| {
+                for filter in rest {
+                    sample = self.filter(filter, sample, offset + first + n)?;
                 }
-                _ => (batch.into_samples(), filters),
+                let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+                (self.progress)(Progress {
+                    step: first_step,
+                    done,
+                    total,
+                });
+                Ok(sample)
             };
-            let results: Vec<Result<Data>> = batch
-                .into_par_iter()
-                .enumerate()
-                .map(|(n, mut sample)| {
-                    for filter in rest {
-                        sample = self.filter(filter, sample, first + n)?;
-                    }
-                    let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-                    (self.progress)(Progress {
-                        step: first_step,
-                        done,
-                        total,
-                    });
-                    Ok(sample)
-                })
-                .collect();
+            samples.into_par_iter().enumerate().map(chain).collect()
+        };
+
+        let mut outputs = Vec::with_capacity(total);
+        let mut next = (total > 0).then(|| prepare(0));
+        let mut first = 0;
+        while let Some(samples) = next {
+            let samples = samples?;
+            let after = first + BATCH;
+            let (results, prepared) = rayon::join(
+                || finish(first, samples),
+                || (after < total).then(|| prepare(after)),
+            );
             // Not rayon's own collect of results: the error of the first sample should win, on any number of threads.
             for result in results {
                 outputs.push(result?);
             }
+            (first, next) = (after, prepared);
         }
         Ok(outputs)
-    }
-
-    fn prefers_batches(&self, (_, filter): &Placed<'_>) -> bool {
-        filter.prefers_batches(&self.pipeline.backend)
     }
 
     fn filter(&self, &(step, filter): &Placed<'_>, sample: Data, number: usize) -> Result<Data> {

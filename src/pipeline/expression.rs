@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use winnow::ascii::{float, multispace0};
-use winnow::combinator::{Infix, Prefix, alt, delimited, dispatch, expression, fail};
+use winnow::combinator::{Infix, Prefix, alt, delimited, dispatch, expression, fail, preceded};
 use winnow::prelude::*;
 use winnow::token::{any, one_of, take_while};
 
@@ -65,11 +65,14 @@ fn parse(input: &mut &str) -> ModalResult<Expression> {
     delimited(
         multispace0,
         expression(operand)
-            .prefix(dispatch! {any;
-                '-' => Prefix(9, |_: &mut &str, x| Ok(Expression::Negated(Box::new(x)))),
-                '+' => Prefix(9, |_: &mut &str, x| Ok(x)),
-                _ => fail,
-            })
+            .prefix(preceded(
+                multispace0,
+                dispatch! {any;
+                    '-' => Prefix(9, |_: &mut &str, x| Ok(Expression::Negated(Box::new(x)))),
+                    '+' => Prefix(9, |_: &mut &str, x| Ok(x)),
+                    _ => fail,
+                },
+            ))
             .infix(dispatch! {any;
                 '+' => Infix::Left(5, |_: &mut &str, a, b| Ok(combined('+')(a, b))),
                 '-' => Infix::Left(5, |_: &mut &str, a, b| Ok(combined('-')(a, b))),

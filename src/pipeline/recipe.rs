@@ -144,7 +144,13 @@ impl Recipe {
             overlap,
         } = &self.contents.input;
         let Some(sample_size) = sample_size else {
-            return Ok(None);
+            return match overlap {
+                None => Ok(None),
+                Some(overlap) => Err(self.error(
+                    overlap.span().start,
+                    "an overlap needs a sample_size".into(),
+                )),
+            };
         };
         let size = usize::try_from(self.whole(sample_size)?).map_err(|_| {
             self.error(
@@ -165,6 +171,9 @@ impl Recipe {
     /// # Errors
     /// [`Error::Recipe`] with the line of an unknown step or parameter, or of a value that does not fit.
     pub fn pipeline(&self) -> Result<Pipeline> {
+        if self.contents.step.is_empty() {
+            return Err(self.error(0, "a recipe needs at least one [[step]]".into()));
+        }
         let mut pipeline = Pipeline::new();
         for step in &self.contents.step {
             let start = step.span().start;

@@ -3,8 +3,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::Backend;
 use crate::data::{Attribute, LineData, PointData, array_of_rows};
-use crate::error::Result;
-use crate::kernels::{Cutoffs, cutpoints};
+use crate::error::{Error, Result};
+use crate::kernels::{Cutoffs, KernelError, cutpoints};
 use crate::pipeline::{Context, Filter};
 
 /// Midpoints of the shortest segments between all pairs of a sample's lines that pass close to each other.
@@ -95,7 +95,8 @@ impl Filter for Cutpoints {
     }
 
     fn filter(&self, sample: LineData, context: &Context<'_>) -> Result<PointData> {
-        let found = cutpoints::on(context.backend, sample.line_slice(), &self.params())?;
+        let found = cutpoints::on(context.backend, sample.line_slice(), &self.params());
+        let found = found.map_err(|error| in_sample(error, |row| (context.sample, row)))?;
         self.table(sample, found)
     }
 
@@ -110,11 +111,30 @@ impl Filter for Cutpoints {
             samples.line_slice(),
             ranges,
             &self.params(),
-        )?;
+        );
+        let first_with = |row: usize| {
+            let n = ranges
+                .iter()
+                .position(|range| range.contains(&row))
+                .unwrap_or(0);
+            (context.sample + n, row - ranges[n].start)
+        };
+        let found = found.map_err(|error| in_sample(error, first_with))?;
         found
             .into_par_iter()
             .enumerate()
             .map(|(n, found)| self.table(samples.sample(n), found))
             .collect()
+    }
+}
+
+/// The same error on every backend, whichever samples the kernel was given together.
+fn in_sample(error: KernelError, place: impl Fn(usize) -> (usize, usize)) -> Error {
+    match error {
+        KernelError::NotFinite { line } => {
+            let (sample, row) = place(line);
+            Error::NotFinite { sample, row }
+        }
+        other => other.into(),
     }
 }

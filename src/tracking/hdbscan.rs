@@ -236,16 +236,16 @@ mod tests {
             sample: 0,
             member: 0,
         };
-        // A dense ball in a sparse lattice.
-        let mut rows = Array2::zeros((427, 4));
+        // A dense cube of 729 points in a sparse lattice of 343.
+        let mut rows = Array2::zeros((343 + 729, 4));
         for (n, mut row) in rows.rows_mut().into_iter().enumerate() {
-            let lattice = |k: usize| (n / 7_usize.pow(k as u32) % 7) as f64 * 10.0;
-            let ball = |k: usize| 20.5 + (n / 4_usize.pow(k as u32) % 4) as f64 * 0.1;
-            for k in 0..3 {
-                row[k + 1] = if n < 343 { lattice(k) } else { ball(k) };
+            for (k, digit) in [1, 2, 3].into_iter().zip([0, 1, 2]) {
+                let lattice = (n / 7_usize.pow(digit) % 7) as f64 * 10.0;
+                let cube = 20.5 + (n / 9_usize.pow(digit) % 9) as f64 * 0.1;
+                row[k] = if n < 343 { lattice } else { cube };
             }
         }
-        let out = Hdbscan::new(0.2)
+        let out = Hdbscan::new(0.5)
             .filter(PointData::new(rows).unwrap(), &context)
             .unwrap();
         let labels = out.rows().column(4).to_vec();

@@ -13,7 +13,7 @@
 //! Let `L` be at least `|P| + |c| + rho` for each line, `rho` = half the diagonal of the cutoffs + `max_distance` / 2.
 //!
 //! 1. *If the f64 formula accepts*, its `A`, `C` are within `2 e L` of the lines, whatever `s` and `t` came out: `A` lies within
-//!    `rho` of `c`, so `|A| <= L` and `|s U| <= |A| + |P| <= 2 L` bound the two roundings of `P + s U`. Hence
+//!    `rho` of `c`, so `|A| <= L` and `|s U| <= |A| + |P| <= L` bound the two roundings of `P + s U`. Hence
 //!    `d <= max (1 + 4 e) + 6 e L`, which `m' = max (1 + 1e-12) + 2^-48 L` exceeds (`2^-48 = 32 e`). Neither can `d` exceed
 //!    `2 r_m`, since both lines come within `r_m` of `c`: this bounds `m'` when `max` is huge.
 //! 2. *A line that misses the ball* of radius `rho` about `c` is in no accepted pair: it is left out, so that
@@ -29,7 +29,8 @@
 //!    `1 + 16 eps` in `m2`, whose own rounding to f32 is upwards. `m2 >= 2^-80`, so `m2 (k - C^2)` is not flushed; `x^2` may be,
 //!    which only admits more.
 //!
-//! All inputs are at most 1 in magnitude and `g <= 4`, so neither NaN nor infinity arises.
+//! A line so short that `U.U` underflows has no direction in f64: its batch proposes every pair, as does one of unbounded
+//! cutoffs or overflowing coordinates. All inputs are at most 1 in magnitude and `g <= 4`, so neither NaN nor infinity arises.
 
 use std::ops::Range;
 
@@ -61,19 +62,25 @@ impl Filter {
         let max = (max_distance * (1.0 + 1e-12) + F64_BAND * reach)
             .min(2.0 * r_m * (1.0 + 1e-6) + F64_BAND * reach);
         let max = max.max(scale / (1u64 << 40) as f64) / scale;
-        // Unbounded input (infinite cutoffs, overflow): every pair is a candidate, f64 decides alone.
-        let finite = guard < 4.0 && max.is_finite();
+        if !(guard < 4.0 && max.is_finite()) {
+            return Self::EVERYTHING;
+        }
         Self {
-            guard: if finite { round_up(guard) } else { 4.0 },
+            guard: round_up(guard),
             k: 1.0 + 16.0 * f32::EPSILON,
-            max_squared: if finite {
-                round_up(max * max * (1.0 + 16.0 * EPS))
-            } else {
-                1.0
-            },
+            max_squared: round_up(max * max * (1.0 + 16.0 * EPS)),
             padding: 0,
         }
     }
+
+    /// Proposes every pair, where f32 can say nothing (infinite cutoffs, overflow, underflow): values are at most 2, so that
+    /// `|T| <= 24` and `C^2 <= 144`.
+    const EVERYTHING: Self = Self {
+        guard: 64.0,
+        k: 256.0,
+        max_squared: 1.0,
+        padding: 0,
+    };
 
     /// Whether a pair is a candidate.
     #[inline(always)]
@@ -156,8 +163,11 @@ impl Batch {
         let (mut r_m, mut reach) = (0.0_f64, 0.0_f64);
         for (row, line) in (0u32..).zip(lines.rows()) {
             let ray = Ray::new(line);
-            if ray.uu == 0.0 {
+            if ray.u.iter().all(|&u| u == 0.0) {
                 continue; // D is 0 with any other line
+            }
+            if ray.uu < f64::MIN_POSITIVE {
+                r_m = f64::NAN; // its direction is lost to underflow: f64 decides every pair of the batch
             }
             let length = norm(ray.u);
             let u = ray.u.map(|v| v / length);
@@ -265,4 +275,204 @@ fn power_of_two_above(x: f64) -> f64 {
 )]
 fn to_f32(x: f64) -> f32 {
     if x.abs() <= 2.0 { x as f32 } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How an adapter may round f32 operations. WGSL allows all of these.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Rounding {
+        Nearest,
+        Fused,
+        TowardZero,
+        AwayFromZero,
+        Up,
+        FlushSubnormals,
+    }
+
+    const MODELS: [Rounding; 6] = [
+        Rounding::Nearest,
+        Rounding::Fused,
+        Rounding::TowardZero,
+        Rounding::AwayFromZero,
+        Rounding::Up,
+        Rounding::FlushSubnormals,
+    ];
+
+    impl Rounding {
+        /// The f32 that an operation gives, from its (nearly) exact result.
+        fn round(self, x: f64) -> f64 {
+            let nearest = f64::from(x as f32);
+            let below = if nearest > x {
+                f64::from((x as f32).next_down())
+            } else {
+                nearest
+            };
+            let above = if nearest < x {
+                f64::from((x as f32).next_up())
+            } else {
+                nearest
+            };
+            match self {
+                Self::Nearest | Self::Fused => nearest,
+                Self::TowardZero => {
+                    if x > 0.0 {
+                        below
+                    } else {
+                        above
+                    }
+                }
+                Self::AwayFromZero => {
+                    if x > 0.0 {
+                        above
+                    } else {
+                        below
+                    }
+                }
+                Self::Up => above,
+                Self::FlushSubnormals if nearest.abs() < f64::from(f32::MIN_POSITIVE) => 0.0,
+                Self::FlushSubnormals => nearest,
+            }
+        }
+
+        /// A sum of products of f32 values: products are exact in f64.
+        fn sum(self, terms: &[(f32, f32)]) -> f64 {
+            terms.iter().fold(0.0, |sum, &(a, b)| {
+                let product = f64::from(a) * f64::from(b);
+                self.round(
+                    sum + if self == Self::Fused {
+                        product
+                    } else {
+                        self.round(product)
+                    },
+                )
+            })
+        }
+
+        /// [`Filter::proposes`] as such an adapter computes it.
+        fn proposes(self, filter: &Filter, a: &[f32; 6], b: &[f32; 6], reversed: bool) -> bool {
+            let mut terms: Vec<(f32, f32)> = (0..6).map(|k| (a[k], b[(k + 3) % 6])).collect();
+            if reversed {
+                terms.reverse();
+            }
+            let t = self.sum(&terms);
+            let c = self.sum(&[(a[0], b[0]), (a[1], b[1]), (a[2], b[2])]);
+            let x = self.round(t.abs() - f64::from(filter.guard)).max(0.0);
+            let sine_squared = self.round(f64::from(filter.k) - self.round(c * c));
+            self.round(x * x) <= self.round(f64::from(filter.max_squared) * sine_squared)
+        }
+    }
+
+    /// Numbers in 0..1, the same on every machine.
+    struct Uniform(u64);
+
+    impl Uniform {
+        fn next(&mut self) -> f64 {
+            // Knuth's linear congruential generator; the high bits are good.
+            self.0 = self
+                .0
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (self.0 >> 11) as f64 / (1u64 << 53) as f64
+        }
+
+        fn vector(&mut self, size: f64) -> [f64; 3] {
+            std::array::from_fn(|_| size * (self.next() - 0.5))
+        }
+    }
+
+    /// Pairs that f64 accepts by the narrowest margin, and how many of them each model of rounding loses with a share of the band.
+    fn losses(share_of_band: f64) -> [usize; 6] {
+        let mut random = Uniform(1);
+        let cutoffs = [-300.0, 300.0, -300.0, 300.0, -300.0, 300.0];
+        let mut lost = [0; 6];
+        let mut accepted = 0;
+        for n in 0..20_000_usize {
+            // Lines that (nearly) cross somewhere in the box, at angles from 1 to 1e-7.
+            let crossing = random.vector(500.0);
+            let u = random.vector(2.0);
+            let angle = [1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7][n % 8];
+            let turned: [f64; 3] = std::array::from_fn(|k| u[k] + angle * (random.next() - 0.5));
+            let gap = random.vector([0.0, 1e-6, 1e-3, 1.0][n / 8 % 4]);
+            let row = |offset: [f64; 3], u: [f64; 3], from: f64| {
+                let end = |s: f64| -> [f64; 3] {
+                    std::array::from_fn(|k| crossing[k] + offset[k] + s * u[k])
+                };
+                let ([x1, y1, z1], [x2, y2, z2]) = (end(from), end(from + 500.0));
+                [0.0, x1, y1, z1, x2, y2, z2]
+            };
+            let rows = [
+                row([0.0; 3], u, -250.0),
+                row(gap, turned, -400.0 * random.next()),
+            ];
+            let [first, second] = [Ray::new(&rows[0]), Ray::new(&rows[1])];
+            // The smallest threshold that the f64 formula accepts.
+            let accepts = |max: f64| confirm(&first, &second, max * max, &cutoffs).is_some();
+            let w = sub(second.p, first.p);
+            let normal = cross(first.u, second.u);
+            let mut max = dot(w, normal).abs() / norm(normal);
+            if !accepts(10.0 + 2.0 * max) {
+                continue; // the crossing is outside the box
+            }
+            let mut step = max * 1e-15 + 1e-13;
+            while !accepts(max) {
+                max += step;
+                step *= 1.5;
+            }
+            accepted += 1;
+            let params = Params::new(max).cutoffs(cutoffs);
+            let batch = Batch::with_band(
+                LineSlice::from_rows(&rows),
+                std::slice::from_ref(&(0..2)),
+                &params,
+                share_of_band,
+            );
+            assert_eq!(
+                batch.samples[0].lines,
+                0..2,
+                "both lines pass through the box"
+            );
+            let (a, b) = (batch.line(0), batch.line(1));
+            for (lost, model) in lost.iter_mut().zip(MODELS) {
+                let proposed =
+                    [false, true].map(|reversed| model.proposes(&batch.filter, &a, &b, reversed));
+                *lost += usize::from(proposed != [true; 2]);
+            }
+            if share_of_band >= 1.0 {
+                assert!(batch.filter.proposes(&a, &b));
+            }
+        }
+        assert!(accepted > 10_000, "{accepted}");
+        lost
+    }
+
+    #[test]
+    fn the_guard_band_loses_no_pair_under_any_model_of_rounding() {
+        assert_eq!(losses(1.0), [0; 6]);
+    }
+
+    /// The control: the test above can fail.
+    #[test]
+    fn a_tenth_of_the_guard_band_loses_pairs_when_rounding_is_directed() {
+        let lost = losses(0.1);
+        assert!(
+            lost.iter()
+                .zip(MODELS)
+                .any(|(&lost, model)| lost > 0 && model != Rounding::Nearest),
+            "{lost:?}"
+        );
+    }
+
+    #[test]
+    fn lines_too_short_for_f64_leave_every_pair_to_it() {
+        let tiny = [0.0, 0.0, 0.0, 0.0, 1e-160, 0.0, 0.0];
+        let batch = Batch::new(
+            LineSlice::from_rows(&[tiny, tiny]),
+            std::slice::from_ref(&(0..2)),
+            &Params::new(1.0),
+        );
+        assert!(batch.filter.proposes(&batch.line(0), &batch.line(1)));
+    }
 }

@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::Cutpoint;
@@ -83,8 +85,8 @@ pub(super) fn on_samples(gpu: &Gpu, batch: &Batch) -> Result<Vec<Vec<Cutpoint>>>
     let mut bands = bands(&batch.samples).peekable();
     while bands.peek().is_some() {
         let mut dispatch = Dispatch::default();
-        while let Some(band) = bands.next_if(|band| dispatch.has_room(gpu, band)) {
-            dispatch.push(band);
+        while let Some(band) = bands.next_if(|band| dispatch.has_room(gpu, batch, band)) {
+            dispatch.push(batch, band);
         }
         let sizes = dispatch.run(gpu, batch, &lines)?;
         for (sample, mut rows) in sizes {
@@ -120,19 +122,31 @@ struct Dispatch {
     n_words: usize,
     n_tiles: usize,
     units: u64,
+    /// The lines that they use: a batch may hold more than a binding.
+    lines: Range<usize>,
 }
 
 impl Dispatch {
     /// Whether a band still fits the adapter's limits and the time budget. The first one always does.
-    fn has_room(&self, gpu: &Gpu, band: &Band) -> bool {
+    fn has_room(&self, gpu: &Gpu, batch: &Batch, band: &Band) -> bool {
         let words = self.n_words + band.n_words() + self.n_tiles + band.n_tiles();
+        let line_bytes = self.lines_with(batch, band).len() * size_of::<Line>();
         self.bands.is_empty()
             || (self.units + band.units() <= gpu.budget()
                 && self.n_tiles + band.n_tiles() <= gpu.max_workgroups()
-                && 4 * words as u64 <= gpu.max_binding())
+                && (4 * words).max(line_bytes) as u64 <= gpu.max_binding())
     }
 
-    fn push(&mut self, band: Band) {
+    fn lines_with(&self, batch: &Batch, band: &Band) -> Range<usize> {
+        let lines = &batch.samples[band.sample].lines;
+        if self.bands.is_empty() {
+            return lines.clone();
+        }
+        self.lines.start.min(lines.start)..self.lines.end.max(lines.end)
+    }
+
+    fn push(&mut self, batch: &Batch, band: Band) {
+        self.lines = self.lines_with(batch, &band);
         self.n_words += band.n_words();
         self.n_tiles += band.n_tiles();
         self.units += band.units();
@@ -141,25 +155,13 @@ impl Dispatch {
 
     /// Computes the masks of all bands and confirms their candidates: (sample, rows) in order.
     fn run(&self, gpu: &Gpu, batch: &Batch, lines: &[Line]) -> Result<Vec<(usize, Vec<Cutpoint>)>> {
-        // Only the lines that these bands use: a batch may hold more than a binding.
-        let first = self
-            .bands
-            .iter()
-            .map(|band| batch.samples[band.sample].lines.start)
-            .min()
-            .unwrap_or(0);
-        let last = self
-            .bands
-            .iter()
-            .map(|band| batch.samples[band.sample].lines.end)
-            .max()
-            .unwrap_or(0);
-        let lines: &[u8] = bytemuck::cast_slice(&lines[first..last]);
+        let first = self.lines.start;
+        let lines: &[u8] = bytemuck::cast_slice(&lines[self.lines.clone()]);
         let n_words = self.n_words + self.n_tiles;
         let needed = (lines.len() as u64).max(4 * n_words as u64);
         if needed > gpu.max_binding() || self.n_tiles > gpu.max_workgroups() {
             return Err(KernelError::TooLarge {
-                what: "lines of a sample, in bytes",
+                what: "bytes for a sample on the GPU",
                 needed,
                 available: gpu.max_binding(),
             });
@@ -187,7 +189,7 @@ impl Dispatch {
         }
         let work = Work {
             label: "pept.cutpoints",
-            pipeline: gpu.cutpoints(),
+            pipeline: Gpu::cutpoints,
             uniform: bytemuck::bytes_of(&batch.filter),
             inputs: &[lines, bytemuck::cast_slice(&tiles)],
             n_words,

@@ -109,7 +109,7 @@ pub fn on(backend: &Backend, lines: LineSlice<'_>, params: &Params) -> Result<Ve
 /// On a GPU all samples go into one dispatch, as far as the adapter's limits allow.
 ///
 /// # Errors
-/// [`KernelError::Parameter`], [`KernelError::NotFinite`] (in any line, whether a sample has it or not),
+/// [`KernelError::Parameter`], [`KernelError::NotFinite`] (in a line of a sample),
 /// [`KernelError::SampleOutOfBounds`], [`KernelError::TooLarge`] for 2^32 lines or more, and what a GPU may report.
 pub fn on_samples(
     backend: &Backend,
@@ -118,7 +118,6 @@ pub fn on_samples(
     params: &Params,
 ) -> Result<Vec<Vec<Cutpoint>>> {
     params.check()?;
-    lines.check_finite()?;
     let n_lines = lines.len();
     if u32::try_from(n_lines).is_err() {
         return Err(KernelError::TooLarge {
@@ -138,6 +137,14 @@ pub fn on_samples(
             end,
             n_lines,
         });
+    }
+    for rows in samples {
+        lines
+            .range(rows)
+            .check_finite()
+            .map_err(|line| KernelError::NotFinite {
+                line: rows.start + line,
+            })?;
     }
     let batch = filter::Batch::new(lines, samples, params);
     match backend {

@@ -11,7 +11,8 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Work<'a> {
     pub(crate) label: &'static str,
-    pub(crate) pipeline: &'a wgpu::ComputePipeline,
+    /// Built inside the error scopes, if it is the first use.
+    pub(crate) pipeline: fn(&Gpu) -> &wgpu::ComputePipeline,
     pub(crate) uniform: &'a [u8],
     pub(crate) inputs: &'a [&'a [u8]],
     /// 32-bit words of output.
@@ -96,6 +97,7 @@ impl Work<'_> {
 
     fn submit(&self, gpu: &Gpu) -> (wgpu::Buffer, wgpu::SubmissionIndex) {
         let device = gpu.device();
+        let pipeline = (self.pipeline)(gpu);
         let buffer = |size: usize, usage| {
             let size = size as u64;
             device.create_buffer(&wgpu::BufferDescriptor {
@@ -136,7 +138,7 @@ impl Work<'_> {
             .collect();
         let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some(self.label),
-            layout: &self.pipeline.get_bind_group_layout(0),
+            layout: &pipeline.get_bind_group_layout(0),
             entries: &entries,
         });
         let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor {
@@ -147,7 +149,7 @@ impl Work<'_> {
                 label: Some(self.label),
                 timestamp_writes: None,
             });
-            pass.set_pipeline(self.pipeline);
+            pass.set_pipeline(pipeline);
             pass.set_bind_group(0, &group, &[]);
             pass.dispatch_workgroups(to_u32(self.n_workgroups), 1, 1);
         }

@@ -1,6 +1,6 @@
 //! What all commands share: global options, failures, progress, the summary of a run.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -62,6 +62,7 @@ impl Globals {
         use tracing_subscriber::prelude::*;
         let lines = tracing_subscriber::fmt::layer()
             .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal())
             .without_time()
             .with_target(false);
         tracing_subscriber::registry()
@@ -178,7 +179,7 @@ pub(crate) fn track(
     let times = lors.rows().column(0).to_vec();
     let (first, last) = (
         times.iter().copied().fold(f64::INFINITY, f64::min),
-        times.iter().copied().fold(0.0, f64::max),
+        times.iter().copied().fold(f64::NEG_INFINITY, f64::max),
     );
     let (n_lors, samples) = (lors.n_rows(), lors.n_samples());
 

@@ -20,20 +20,23 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failure> {
+    let backend = globals.backend()?;
     let folder = &arguments.output;
+    let file = |name: &str| folder.join(name);
     std::fs::create_dir_all(folder).map_err(|source| Error::Io {
         action: "write",
         path: folder.clone(),
         source,
     })?;
-    let backend = globals.backend()?;
+    for name in ["lors.csv", "truth.csv", "trajectories.csv"] {
+        io::check_writable(&file(name))?;
+    }
 
     let simulator = Simulator {
         seed: globals.seed,
         ..Simulator::default()
     };
     let Simulation { lors, truth } = simulator.run()?;
-    let file = |name: &str| folder.join(name);
     io::parallel_screens::write(
         file("lors.csv"),
         "Simulated by pept demo: two tracers at 42 rpm",

@@ -26,13 +26,14 @@ fn recording(globals: &Globals, input: &Path, separation: Option<f64>) -> Result
     let lors = io::parallel_screens::read(input, separation)?;
     let rows = lors.rows();
     let times = rows.column(0);
-    let (first, last) = (times[0], times[times.len() - 1]);
+    let span = |(first, last): (f64, f64), &t: &f64| (first.min(t), last.max(t));
+    let (first, last) = times.iter().fold((f64::INFINITY, f64::NEG_INFINITY), span);
     let unsorted = times
         .windows(2)
         .into_iter()
         .position(|pair| pair[1] < pair[0])
         .map(|row| row + 1);
-    let rate = (lors.n_rows() as f64) / (last - first);
+    let rate = (last > first).then(|| 1000.0 * lors.n_rows() as f64 / (last - first));
     let number = |name: &str| match lors.attributes().get(name) {
         Some(&Attribute::Number(value)) => value,
         _ => f64::NAN,
@@ -57,17 +58,17 @@ fn recording(globals: &Globals, input: &Path, separation: Option<f64>) -> Result
         "header_lines": header_lines,
         "first_time": first,
         "last_time": last,
-        "lors_per_second": rate * 1000.0,
+        "lors_per_second": rate,
         "separation": separation,
         "x": [limits[0].0, limits[0].1],
         "y": [limits[1].0, limits[1].1],
         "first_unsorted_row": unsorted,
     });
     let mut text = format!(
-        "{}: parallel screens (text)\n{} LoRs after {header_lines} header lines\n{first} to {last} ms, {:.0} LoRs/s\nseparation {separation} mm, x {} to {} mm, y {} to {} mm\n",
+        "{}: parallel screens (text)\n{} LoRs after {header_lines} header lines\n{first} to {last} ms{}\nseparation {separation} mm, x {} to {} mm, y {} to {} mm\n",
         input.display(),
         lors.n_rows(),
-        rate * 1000.0,
+        rate.map_or(String::new(), |rate| format!(", {rate:.0} LoRs/s")),
         limits[0].0,
         limits[0].1,
         limits[1].0,

@@ -1,5 +1,5 @@
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
@@ -62,7 +62,7 @@ pub(crate) enum Format {
 
 pub(crate) fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failure> {
     let started = Instant::now();
-    let is_file = arguments.recipe.ends_with(".toml");
+    let is_file = arguments.recipe.ends_with(".toml") || Path::new(&arguments.recipe).is_file();
     // A built-in recipe can only fail for what stands on the command line.
     let blame = |error: pept::Error| {
         if is_file {
@@ -110,7 +110,26 @@ pub(crate) fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failur
     let pipeline = recipe.pipeline().map_err(blame)?;
     pipeline.check(pept::data::Kind::Lines).map_err(blame)?;
     let sampling = sampling(arguments, recipe.sampling().map_err(blame)?);
-    sampling.check().map_err(Failure::usage)?;
+    sampling.check().map_err(blame)?;
+    if arguments.overlap.is_some() && matches!(sampling, Sampling::Count { size: 0, .. }) {
+        return Err(Failure::Usage(
+            "--overlap needs a sample size: the recipe has none, give --sample-size".into(),
+        ));
+    }
+    for read in [
+        Some(input.as_path()),
+        is_file.then_some(Path::new(&arguments.recipe)),
+    ]
+    .into_iter()
+    .flatten()
+    {
+        if is_same_file(read, output) {
+            return Err(Failure::Failed(format!(
+                "{} would be overwritten by the output; choose another name",
+                read.display()
+            )));
+        }
+    }
 
     io::check_writable(output)?;
     let backend = globals.backend()?;
@@ -140,6 +159,11 @@ pub(crate) fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failur
         output.display()
     );
     globals.print(&tracked.summary(elapsed), &text)
+}
+
+/// Whether two names lead to one file that exists.
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
 /// The command line's sampling, completed by the recipe's.
