@@ -9,6 +9,8 @@ const MARGIN: f32 = 1.3;
 const GROWTH: [f32; 2] = [1.3, 4.0];
 /// The bracket of the rank is narrow enough with this many values in it.
 const FEW: usize = 8;
+/// How far from the rank a counting pass aims.
+const AIM: f32 = 2.0;
 /// Rows are padded to groups of four blocks.
 const GROUP: usize = 4 * LANES;
 /// [`LANES`] where places are `u32`.
@@ -55,31 +57,31 @@ pub(super) fn core_distances<S: Simd>(
         scratch.near.fill(simd, leaves, leaf, reach * reach);
         // Core distances (not squared) of the leaf's points so far; none is far away.
         let mut known = [FAR; LANES];
-        let mut threshold = guess;
+        let mut guess = [guess / MARGIN, guess];
         for (lane, place) in leaves.places(leaf).enumerate() {
             let point = leaves.splat(simd, place);
             if lane > 0 {
-                threshold = next_threshold(simd, leaves, &point, leaf, &known);
+                guess = next_guess(simd, leaves, &point, leaf, &known);
             }
-            let core = core_distance(simd, leaves, phi, place, &point, threshold, scratch);
+            let core = core_distance(simd, leaves, phi, place, &point, guess, scratch);
             known[lane] = leaves.to_f32(core).sqrt();
             cores.push(core);
         }
     }
 }
 
-/// A threshold for a point from the core distances of its leaf's points before it.
+/// What is expected for a point, and a threshold, from the core distances of its leaf's points before it.
 ///
 /// The core distance is 1-Lipschitz: that of another point and the distance to it bound it. Often [`MARGIN`] times the smallest such
 /// bound's own value is closer.
 #[inline(always)]
-fn next_threshold<S: Simd>(
+fn next_guess<S: Simd>(
     simd: S,
     leaves: &Leaves,
     point: &[f32x16<S>; 3],
     leaf: usize,
     known: &[f32; LANES],
-) -> f32 {
+) -> [f32; 2] {
     let known = f32x16::from_slice(simd, known);
     let bounds = known + leaves.distances(simd, point, leaf).sqrt();
     let bound = bounds.reduce_min();
@@ -89,7 +91,11 @@ fn next_threshold<S: Simd>(
         .simd_le(f32x16::splat(simd, bound))
         .select(known, far)
         .reduce_min();
-    (MARGIN * nearest * nearest).min(bound * bound * (1.0 + 1e-5))
+    let expected = nearest * nearest;
+    [
+        expected,
+        (MARGIN * expected).min(bound * bound * (1.0 + 1e-5)),
+    ]
 }
 
 impl Scratch {
@@ -159,10 +165,10 @@ fn core_distance<S: Simd>(
     phi: usize,
     place: usize,
     point: &[f32x16<S>; 3],
-    guess: f32,
+    [expected, threshold]: [f32; 2],
     scratch: &mut Scratch,
 ) -> f64 {
-    let mut threshold = guess.max(4.0 * band(0.0));
+    let mut threshold = threshold.max(4.0 * band(0.0));
     // The row: all leaves within the threshold, until it holds enough. A further try adds leaves to it.
     let mut n_values = 0;
     let mut done = -1.0;
@@ -201,23 +207,38 @@ fn core_distance<S: Simd>(
         }
         threshold *= growth(phi, n_within);
     };
-    // Rank phi is in (low, high]: n_low values are up to low, n_high > phi up to high.
+    // Rank phi is in (low, high]: n_low values are up to low, n_high > phi up to high. Each pass aims just across the rank, from the
+    // side that is further from it: first at what is expected, then as if the density were even, then between the ends.
     let (mut low, mut high, mut n_low, mut n_high) = (-1.0_f32, threshold, 0, n_within);
+    let mut last = (threshold, n_within);
     for pass in 0..MAX_PASSES {
         if n_high - n_low <= FEW {
             break;
         }
+        let above = n_high - phi > phi - n_low;
+        let aim = if above {
+            phi as f32 + AIM
+        } else {
+            (phi as f32 - AIM).max(0.5)
+        };
         let from = low.max(0.0);
-        let share = ((phi - n_low) as f32 + 0.5) / (n_high - n_low) as f32;
+        let share = (aim - n_low as f32) / (n_high - n_low) as f32;
         let middle = match pass {
-            0 => high * two_thirds_power(share), // even density
-            _ if pass % 3 == 0 => 0.5 * (from + high),
+            0 => expected,
+            1 => last.0 * two_thirds_power(aim / last.1.max(1) as f32),
+            _ if pass % 4 == 3 => 0.5 * (from + high),
             _ => from + share * (high - from),
+        };
+        let middle = if low < middle && middle < high {
+            middle
+        } else {
+            0.5 * (from + high)
         };
         if !(low < middle && middle < high) {
             break; // nothing lies between: ties
         }
         let n = scratch.count(simd, n_padded, middle);
+        last = (middle, n);
         if n > phi {
             (high, n_high) = (middle, n);
         } else {
