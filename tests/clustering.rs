@@ -133,7 +133,7 @@ const N_SHAPES: usize = 12;
 fn random_inputs() {
     let mut rng = Pcg64::seed_from_u64(11);
     let mut clusterers = clusterers();
-    for round in 0..1800 {
+    for round in 0..3000 {
         // Sizes from 4 up, mostly small; phi from 2 to half.
         let n = 4
             + (10.0_f64.powf(rng.random::<f64>() * if round % 20 == 0 { 2.9 } else { 2.2 }))

@@ -7,6 +7,11 @@ use super::squared_distance;
 const MARGIN: f32 = 1.3;
 /// A threshold that held too few points grows by a factor (squared distances) within these limits.
 const GROWTH: [f32; 2] = [1.3, 4.0];
+/// A list of more than so many leaves that reaches this much further than needed (squared) is made anew.
+const LONG: usize = 8 * LANES;
+const SHRINK: f32 = 8.0;
+/// Up to so many leaves the first guess in each comes from the centres of all.
+const FEW_LEAVES: usize = 256;
 /// The bracket of the rank is narrow enough with this many values in it.
 const FEW: usize = 8;
 /// How far from the rank a counting pass aims.
@@ -50,14 +55,19 @@ pub(super) fn core_distances<S: Simd>(
     scratch
         .row
         .resize((leaves.n_leaves() * LANES).next_multiple_of(GROUP), 0.0);
+    let mut known = [FAR; LANES];
     for leaf in 0..leaves.n_leaves() {
-        let guess = scratch.guess(simd, leaves, leaf, phi);
-        let half_diagonal = 0.5 * leaves.diagonal(leaf).sqrt();
-        let reach = (MARGIN * guess).sqrt() + half_diagonal;
+        let mut guess = if leaf == 0 || leaves.n_leaves() <= FEW_LEAVES {
+            let guess = scratch.guess(simd, leaves, leaf, phi);
+            [guess / MARGIN, guess]
+        } else {
+            let first = leaves.splat(simd, leaf * LANES);
+            next_guess(simd, leaves, &first, leaf - 1, &known)
+        };
+        let reach = (MARGIN * guess[1]).sqrt() + 0.5 * leaves.diagonal(leaf).sqrt();
         scratch.near.fill(simd, leaves, leaf, reach * reach);
         // Core distances (not squared) of the leaf's points so far; none is far away.
-        let mut known = [FAR; LANES];
-        let mut guess = [guess / MARGIN, guess];
+        known = [FAR; LANES];
         for (lane, place) in leaves.places(leaf).enumerate() {
             let point = leaves.splat(simd, place);
             if lane > 0 {
@@ -175,7 +185,8 @@ fn core_distance<S: Simd>(
     scratch.row_leaves.clear();
     let (n_padded, n_within) = loop {
         let radius = threshold + band(threshold);
-        if radius > scratch.near.radius {
+        let near = &scratch.near;
+        if radius > near.radius || (near.len() > LONG && SHRINK * radius < near.radius) {
             scratch
                 .near
                 .fill(simd, leaves, place / LANES, MARGIN * radius);

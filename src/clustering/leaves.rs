@@ -24,6 +24,9 @@ pub(super) struct Leaves {
     /// Lower and upper corners of the leaves' boxes, padded to whole vectors.
     pub(super) low: [Vec<f32>; 3],
     pub(super) high: [Vec<f32>; 3],
+    /// The same of blocks of 16 leaves, which are neighbours too.
+    block_low: [Vec<f32>; 3],
+    block_high: [Vec<f32>; 3],
     /// From squared mm to squared f32 units.
     pub(super) squared_scale: f64,
     scratch: Vec<Place>,
@@ -136,6 +139,15 @@ impl Leaves {
                 self.low[k].push(coordinates().fold(f32::INFINITY, f32::min));
                 self.high[k].push(coordinates().fold(f32::NEG_INFINITY, f32::max));
             }
+            self.block_low[k].clear();
+            self.block_high[k].clear();
+            for (low, high) in self.low[k].chunks(LANES).zip(self.high[k].chunks(LANES)) {
+                self.block_low[k].push(low.iter().copied().fold(f32::INFINITY, f32::min));
+                self.block_high[k].push(high.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+            }
+            let n_blocks = self.block_low[k].len().next_multiple_of(LANES);
+            self.block_low[k].resize(n_blocks, FAR);
+            self.block_high[k].resize(n_blocks, FAR);
             self.low[k].resize(n_boxes, FAR);
             self.high[k].resize(n_boxes, FAR);
         }
@@ -241,21 +253,34 @@ impl Near {
         }
         let low = splat(simd, &all.low, leaf);
         let high = splat(simd, &all.high, leaf);
-        let n_leaves = all.n_leaves();
-        for first in (0..n_leaves).step_by(LANES) {
-            let gaps = box_distances(simd, &all.low, &all.high, first, &low, &high);
-            let mut bits = gaps.simd_le(f32x16::splat(simd, radius)).to_bitmask();
-            while bits != 0 {
-                let other = first + bits.trailing_zeros() as usize;
-                bits &= bits - 1;
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    reason = "there are fewer leaves than points, which are u32"
-                )]
-                self.leaves.push(other as u32);
-                for k in 0..3 {
-                    self.low[k].push(all.low[k][other]);
-                    self.high[k].push(all.high[k][other]);
+        let limit = f32x16::splat(simd, radius);
+        for first_block in (0..all.block_low[0].len()).step_by(LANES) {
+            let gaps = box_distances(
+                simd,
+                &all.block_low,
+                &all.block_high,
+                first_block,
+                &low,
+                &high,
+            );
+            let mut blocks = gaps.simd_le(limit).to_bitmask();
+            while blocks != 0 {
+                let first = (first_block + blocks.trailing_zeros() as usize) * LANES;
+                blocks &= blocks - 1;
+                let gaps = box_distances(simd, &all.low, &all.high, first, &low, &high);
+                let mut bits = gaps.simd_le(limit).to_bitmask();
+                while bits != 0 {
+                    let other = first + bits.trailing_zeros() as usize;
+                    bits &= bits - 1;
+                    #[expect(
+                        clippy::cast_possible_truncation,
+                        reason = "there are fewer leaves than points, which are u32"
+                    )]
+                    self.leaves.push(other as u32);
+                    for k in 0..3 {
+                        self.low[k].push(all.low[k][other]);
+                        self.high[k].push(all.high[k][other]);
+                    }
                 }
             }
         }
@@ -264,6 +289,11 @@ impl Near {
             self.low[k].resize(padded, FAR);
             self.high[k].resize(padded, FAR);
         }
+    }
+
+    /// Number of leaves in the list.
+    pub(super) fn len(&self) -> usize {
+        self.leaves.len()
     }
 
     /// Blocks of the list.
