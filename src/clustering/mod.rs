@@ -9,7 +9,7 @@
 //! Campello, Moulavi and Sander, "Density-based clustering based on hierarchical density estimates" (2013).
 //!
 //! [`hdbscan()`] is the one place that decides which implementation runs. The crate `hdbscan` ([`hdbscan_by_crate`]) is kept
-//! for comparison: it resolves ties, and about one window in fifty of a second pass, differently.
+//! for comparison: it resolves ties differently, and now and then misses a cluster of a small window.
 
 mod condensed_tree;
 mod core_distances;
