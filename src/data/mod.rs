@@ -128,12 +128,7 @@ impl Data {
     /// # Errors
     /// [`Error::Kind`] if it holds lines, [`Error::Columns`] if the tables have different columns.
     pub fn into_points(self) -> Result<PointData> {
-        let tables: Vec<PointData> = self
-            .flatten()
-            .into_iter()
-            .map(Element::from_data)
-            .collect::<Result<_>>()?;
-        PointData::stack(tables)
+        PointData::stack(typed(self.flatten())?)
     }
 }
 
@@ -150,6 +145,11 @@ pub trait Element: Into<Data> + Send + Sync + Sized {
 
     /// Its samples, in order.
     fn into_samples(self) -> Vec<Self>;
+}
+
+/// Tables of one type out of [`Data`].
+pub(crate) fn typed<T: Element>(tables: Vec<Data>) -> Result<Vec<T>> {
+    tables.into_iter().map(T::from_data).collect()
 }
 
 impl Element for LineData {

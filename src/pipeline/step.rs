@@ -5,7 +5,7 @@ use rand::SeedableRng;
 use rand_pcg::Pcg64;
 
 use crate::Backend;
-use crate::data::{Data, Element, Kind};
+use crate::data::{Data, Element, Kind, typed};
 use crate::error::Result;
 
 /// Where a step runs, and on which sample.
@@ -21,6 +21,18 @@ pub struct Context<'a> {
     pub sample: usize,
     /// The table's number in the list that an earlier filter made of the sample, else 0.
     pub member: usize,
+}
+
+#[cfg(test)]
+impl Context<'static> {
+    /// The first sample of a pipeline's first step, on the CPU.
+    pub(crate) const FIRST: Self = Self {
+        backend: &Backend::Cpu,
+        seed: 0,
+        step: 0,
+        sample: 0,
+        member: 0,
+    };
 }
 
 impl Context<'_> {
@@ -338,10 +350,6 @@ impl<R: Reducer> AnyReducer for R {
     }
 }
 
-fn typed<T: Element>(tables: Vec<Data>) -> Result<Vec<T>> {
-    tables.into_iter().map(T::from_data).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use rand::Rng;
@@ -350,13 +358,7 @@ mod tests {
 
     #[test]
     fn every_seed_step_sample_and_member_has_its_own_stream() {
-        let context = Context {
-            backend: &Backend::Cpu,
-            seed: 0,
-            step: 0,
-            sample: 0,
-            member: 0,
-        };
+        let context = Context::FIRST;
         let first = |context: Context<'_>| context.rng().next_u64();
         let mut firsts = vec![first(context)];
         for n in 1..100 {

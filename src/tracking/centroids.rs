@@ -131,15 +131,6 @@ mod tests {
     use ndarray::{Array2, array};
 
     use super::*;
-    use crate::Backend;
-
-    const CONTEXT: Context<'_> = Context {
-        backend: &Backend::Cpu,
-        seed: 0,
-        step: 0,
-        sample: 0,
-        member: 0,
-    };
 
     #[test]
     fn weights_move_the_mean_and_their_column_goes() {
@@ -148,14 +139,14 @@ mod tests {
         let out = Centroids::new()
             .error(true)
             .cluster_size(true)
-            .filter(points.clone(), &CONTEXT)
+            .filter(points.clone(), &Context::FIRST)
             .unwrap();
         assert_eq!(out.columns(), ["t", "x", "y", "z", "error", "cluster_size"]);
         // Distances 6 and 2, weights 1 and 3: mean 3, variance (9 + 3) / 4.
         assert_eq!(out.values(), [3.0, 6.0, 0.0, 0.0, 3.0_f64.sqrt(), 4.0]);
         let plain = Centroids::new()
             .weight(false)
-            .filter(points, &CONTEXT)
+            .filter(points, &Context::FIRST)
             .unwrap();
         assert_eq!(plain.values(), [2.0, 4.0, 0.0, 0.0, 2.0]);
     }
@@ -164,11 +155,11 @@ mod tests {
     fn empty_in_empty_out_with_the_right_columns() {
         let empty = PointData::new(Array2::zeros((0, 4))).unwrap();
         let step = Centroids::new().error(true).cluster_size(true);
-        let out = step.filter(empty.clone(), &CONTEXT).unwrap();
+        let out = step.filter(empty.clone(), &Context::FIRST).unwrap();
         assert_eq!((out.n_rows(), out.columns().len()), (0, 6));
         let point = PointData::new(array![[1.0, 2.0, 3.0, 4.0]]).unwrap();
         let list = step
-            .filter_list(vec![empty, point], &CONTEXT)
+            .filter_list(vec![empty, point], &Context::FIRST)
             .unwrap()
             .into_points()
             .unwrap();

@@ -186,7 +186,6 @@ mod tests {
     use ndarray::Array2;
 
     use super::*;
-    use crate::Backend;
 
     #[test]
     fn quantiles_are_interpolated() {
@@ -209,13 +208,7 @@ mod tests {
 
     #[test]
     fn samples_too_small_to_cluster_keep_the_right_columns() {
-        let context = Context {
-            backend: &Backend::Cpu,
-            seed: 0,
-            step: 0,
-            sample: 0,
-            member: 0,
-        };
+        let context = Context::FIRST;
         for (rows, kept) in [(0, 0), (1, 0), (2, 2), (3, 3)] {
             let points = PointData::new(Array2::zeros((rows, 4))).unwrap();
             let out = Hdbscan::new(0.5).filter(points, &context).unwrap();
@@ -229,13 +222,7 @@ mod tests {
 
     #[test]
     fn a_single_tracer_is_found_with_the_help_of_the_artificial_cluster() {
-        let context = Context {
-            backend: &Backend::Cpu,
-            seed: 0,
-            step: 0,
-            sample: 0,
-            member: 0,
-        };
+        let context = Context::FIRST;
         // A dense cube of 729 points in a sparse lattice of 343.
         let mut rows = Array2::zeros((343 + 729, 4));
         for (n, mut row) in rows.rows_mut().into_iter().enumerate() {

@@ -89,16 +89,9 @@ mod tests {
     use ndarray::array;
 
     use super::*;
-    use crate::Backend;
 
     fn split(step: &SplitLabels, labels: &[f64]) -> Vec<Vec<f64>> {
-        let context = Context {
-            backend: &Backend::Cpu,
-            seed: 0,
-            step: 0,
-            sample: 0,
-            member: 0,
-        };
+        let context = Context::FIRST;
         let times: Vec<f64> = (0..labels.len()).map(|n| n as f64).collect();
         let points = PointData::new(ndarray::Array2::zeros((labels.len(), 4))).unwrap();
         let points = points.with_column("t", &times).with_column("label", labels);
@@ -125,13 +118,7 @@ mod tests {
 
     #[test]
     fn a_sample_without_labels_is_an_error() {
-        let context = Context {
-            backend: &Backend::Cpu,
-            seed: 0,
-            step: 0,
-            sample: 0,
-            member: 0,
-        };
+        let context = Context::FIRST;
         let points = PointData::new(array![[0.0, 1.0, 2.0, 3.0]]).unwrap();
         assert!(
             SplitLabels::new()

@@ -174,16 +174,9 @@ mod tests {
     use ndarray::Array2;
 
     use super::*;
-    use crate::Backend;
 
     fn labels(step: &Segregate, points: &[[f64; 4]]) -> Vec<f64> {
-        let context = Context {
-            backend: &Backend::Cpu,
-            seed: 0,
-            step: 0,
-            sample: 0,
-            member: 0,
-        };
+        let context = Context::FIRST;
         let table = PointData::new(Array2::from(points.to_vec())).unwrap();
         let out = step.reduce(vec![table], &context).unwrap();
         out.rows().column(4).to_vec()

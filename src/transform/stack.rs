@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Contents, Data, Element, Lines, Points, Sampling, Table};
+use crate::data::{Contents, Data, Element, Lines, Points, Sampling, Table, typed};
 use crate::error::{Error, Result};
 use crate::pipeline::{Context, Reducer};
 
@@ -77,8 +77,4 @@ impl Reducer for Stack {
             None => Ok(Data::List(Vec::new())),
         }
     }
-}
-
-fn typed<T: Element>(tables: Vec<Data>) -> Result<Vec<T>> {
-    tables.into_iter().map(T::from_data).collect()
 }
