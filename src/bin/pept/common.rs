@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use pept::pipeline::{Pipeline, Progress, Report};
 use pept::{Backend, LineData, PointData};
 use serde_json::{Value, json};
@@ -115,9 +115,16 @@ impl Globals {
         }
         let bar = ProgressBar::new(0);
         let style = ProgressStyle::with_template(
-            "{msg:<24} [{bar:32}] {pos}/{len} samples, {per_sec}, {eta} left",
+            "{msg:<24} [{bar:32}] {pos}/{len} samples, {rate}/s, {eta} left",
         )
         .expect("the template should be valid")
+        .with_key(
+            "rate",
+            |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+                // A number that cannot be shown is not worth an error.
+                let _ = write!(out, "{:.0}", state.per_sec());
+            },
+        )
         .progress_chars("=> ");
         bar.set_style(style);
         bar
