@@ -1,4 +1,4 @@
-use super::Edge;
+use super::{Edge, root, to_u32};
 
 const NONE: u32 = u32::MAX;
 
@@ -238,17 +238,4 @@ impl Scratch {
             *number
         }));
     }
-}
-
-/// The topmost point above `n`.
-pub(super) fn root(parents: &mut [u32], mut n: u32) -> u32 {
-    while parents[n as usize] != n {
-        parents[n as usize] = parents[parents[n as usize] as usize]; // path halving
-        n = parents[n as usize];
-    }
-    n
-}
-
-fn to_u32(n: usize) -> u32 {
-    u32::try_from(n).expect("clusters should be fewer than points")
 }

@@ -119,6 +119,20 @@ pub fn hdbscan(points: &[[f64; 3]], phi: usize) -> Vec<i32> {
     CLUSTERER.with_borrow_mut(|clusterer| clusterer.labels(points, phi).to_vec())
 }
 
+/// An index of a point, leaf or cluster.
+fn to_u32(n: usize) -> u32 {
+    u32::try_from(n).expect("points should be fewer than 2^32")
+}
+
+/// The root of the tree of a union-find that holds `n`; shortens the way to it.
+fn root(parents: &mut [u32], mut n: u32) -> u32 {
+    while parents[n as usize] != n {
+        parents[n as usize] = parents[parents[n as usize] as usize]; // path halving
+        n = parents[n as usize];
+    }
+    n
+}
+
 /// Squared distance, left to right.
 #[inline(always)]
 fn squared_distance(a: &[f64; 3], b: &[f64; 3]) -> f64 {

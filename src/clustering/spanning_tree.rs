@@ -2,9 +2,8 @@ use std::cmp::Ordering;
 
 use fearless_simd::{Simd, f32x16, prelude::*, u32x16};
 
-use super::condensed_tree::root;
 use super::leaves::{LANES, Leaves, Near, band};
-use super::squared_distance;
+use super::{root, squared_distance, to_u32};
 
 /// An edge of the minimum spanning tree of the mutual reachability.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -84,7 +83,7 @@ pub(super) fn spanning_tree<S: Simd>(
 
 impl Scratch {
     fn start(&mut self, leaves: &Leaves, cores: &[f64]) {
-        let n = u32::try_from(leaves.len()).expect("points should be fewer than 2^32");
+        let n = to_u32(leaves.len());
         let padded = leaves.n_leaves() * LANES;
         self.cores.clear();
         self.cores
@@ -382,8 +381,4 @@ impl Nearest {
         place: MIXED,
         limit: 0.0,
     };
-}
-
-fn to_u32(n: usize) -> u32 {
-    u32::try_from(n).expect("points should be fewer than 2^32")
 }

@@ -91,16 +91,8 @@ impl Data {
     /// Rows of all samples: a row counts as often as samples have it.
     pub(crate) fn sample_rows(&self) -> usize {
         match self {
-            Self::Lines(table) => table
-                .sample_ranges()
-                .iter()
-                .map(ExactSizeIterator::len)
-                .sum(),
-            Self::Points(table) => table
-                .sample_ranges()
-                .iter()
-                .map(ExactSizeIterator::len)
-                .sum(),
+            Self::Lines(table) => table.sample_rows(),
+            Self::Points(table) => table.sample_rows(),
             Self::List(list) => list.iter().map(Self::n_rows).sum(),
         }
     }

@@ -101,10 +101,7 @@ impl<C: Contents> Table<C> {
             columns,
             attributes: Attributes::new(),
             sampling: Sampling::Whole,
-            samples: Arc::from([Range {
-                start: 0,
-                end: n_rows,
-            }]),
+            samples: one_sample(n_rows),
             first_sample: 0,
             contents: PhantomData,
         })
@@ -187,6 +184,21 @@ impl<C: Contents> Table<C> {
         self.samples.len()
     }
 
+    /// Rows of all samples: a row counts as often as samples have it.
+    pub(crate) fn sample_rows(&self) -> usize {
+        self.samples.iter().map(ExactSizeIterator::len).sum()
+    }
+
+    /// The smallest and the largest time (ms); `None` without rows.
+    #[must_use]
+    pub fn time_span(&self) -> Option<(f64, f64)> {
+        let times = self.values().iter().step_by(self.columns.len()).copied();
+        times.fold(None, |span, t| {
+            let (first, last) = span.unwrap_or((t, t));
+            Some((t.min(first), t.max(last)))
+        })
+    }
+
     /// A sample: a table of its own with the same attributes, which shares this table's rows.
     ///
     /// # Panics
@@ -235,10 +247,7 @@ impl<C: Contents> Table<C> {
 
     fn view(&self, rows: Range<usize>) -> Self {
         Self {
-            samples: Arc::from([Range {
-                start: 0,
-                end: rows.len(),
-            }]),
+            samples: one_sample(rows.len()),
             rows: self.rows.clone().slice_move(s![rows, ..]),
             columns: Arc::clone(&self.columns),
             attributes: self.attributes.clone(),
@@ -324,10 +333,7 @@ impl<C: Contents> Table<C> {
 
     pub(crate) fn into_one_sample(mut self) -> Self {
         self.sampling = Sampling::Whole;
-        self.samples = Arc::from([Range {
-            start: 0,
-            end: self.n_rows(),
-        }]);
+        self.samples = one_sample(self.n_rows());
         self
     }
 
@@ -371,6 +377,14 @@ impl<C: Contents> Table<C> {
             .with_attributes(attributes)
             .with_sampling(Sampling::Ranges(ranges))
     }
+}
+
+/// All rows as one sample.
+fn one_sample(n_rows: usize) -> Arc<[Range<usize>]> {
+    Arc::from([Range {
+        start: 0,
+        end: n_rows,
+    }])
 }
 
 fn contiguous(rows: &ArcArray2<f64>) -> &[f64] {

@@ -23,19 +23,24 @@ fn write_to<C: Contents>(output: &mut impl Write, table: &Table<C>) -> std::io::
     let mut line = Vec::new();
     for row in table.values().chunks_exact(table.columns().len()) {
         line.clear();
-        for &value in row {
-            push_number(&mut line, value);
-            line.push(b',');
-        }
-        line.pop();
-        line.push(b'\n');
+        push_row(&mut line, row, b',');
         output.write_all(&line)?;
     }
     Ok(())
 }
 
+/// A line of numbers.
+pub(crate) fn push_row(line: &mut Vec<u8>, values: &[f64], separator: u8) {
+    for &value in values {
+        push_number(line, value);
+        line.push(separator);
+    }
+    line.pop();
+    line.push(b'\n');
+}
+
 /// Whole numbers (labels, counts) without point or exponent, the rest as short as reads back the same.
-pub(crate) fn push_number(line: &mut Vec<u8>, value: f64) {
+fn push_number(line: &mut Vec<u8>, value: f64) {
     /// Up to here every whole number is exact.
     const WHOLE: f64 = (1u64 << 53) as f64;
     if value.fract() == 0.0 && value.abs() < WHOLE && !(value == 0.0 && value.is_sign_negative()) {

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::Path;
 
 use super::Output;
-use super::csv::push_number;
+use super::csv::push_row;
 use crate::data::{Attribute, LineData, array_of_rows};
 use crate::error::{Error, Result};
 
@@ -135,12 +135,7 @@ pub fn write(path: impl AsRef<Path>, title: &str, separation: f64, lors: &LineDa
         )?;
         for &[t, x1, y1, _, x2, y2, _] in lors.line_slice().rows() {
             line.clear();
-            for value in [t, x1, y1, x2, y2] {
-                push_number(&mut line, value);
-                line.push(b'\t');
-            }
-            line.pop();
-            line.push(b'\n');
+            push_row(&mut line, &[t, x1, y1, x2, y2], b'\t');
             output.write_all(&line)?;
         }
         Ok(())

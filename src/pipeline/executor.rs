@@ -166,12 +166,10 @@ impl Run<'_> {
         let is_table = !matches!(data, Data::List(_));
         if total == 0 && is_table {
             // Nothing to do, but what follows needs the right columns.
-            let chain = |data, &(step, filter): &Placed<'_>| {
-                filter
-                    .apply(data, &self.context(step, 0))
-                    .map_err(|error| self.at_step(step, error))
-            };
-            return Ok(vec![filters.iter().try_fold(data.empty(), chain)?]);
+            let empty = filters
+                .iter()
+                .try_fold(data.empty(), |data, filter| self.filter(filter, data, 0))?;
+            return Ok(vec![empty]);
         }
         let (batched, rest) = match filters {
             [first, rest @ ..] if is_table && first.1.prefers_batches(&self.pipeline.backend) => {

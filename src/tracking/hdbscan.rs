@@ -57,7 +57,7 @@ impl Hdbscan {
         }
         let mut all = points.to_vec();
         all.extend(self.artificial_points(points, context));
-        let phi = floor(self.true_fraction * as_f64(all.len()) / as_f64(self.max_tracers + 1))
+        let phi = floor(self.true_fraction * all.len() as f64 / (self.max_tracers + 1) as f64)
             .min(n)
             .max(2);
         let labels = clustering::hdbscan(&all, phi);
@@ -75,7 +75,7 @@ impl Hdbscan {
             centre[k] = upper + OFFSET * (upper - lower);
             deviation[k] = SPREAD * (upper - lower);
         }
-        let m = floor(as_f64(points.len()) * self.true_fraction / as_f64(self.max_tracers));
+        let m = floor(points.len() as f64 * self.true_fraction / self.max_tracers as f64);
         let mut rng = context.rng();
         let mut draw = |k: usize| -> f64 {
             let normal: f64 = StandardNormal.sample(&mut rng);
@@ -161,15 +161,11 @@ fn index(label: i32) -> usize {
 
 /// Quantile with linear interpolation between the neighbouring order statistics; reorders `values`, of which there is at least one.
 fn quantile(values: &mut [f64], q: f64) -> f64 {
-    let position = q * as_f64(values.len() - 1);
+    let position = q * (values.len() - 1) as f64;
     let below = floor(position);
     let (_, &mut low, above) = values.select_nth_unstable_by(below, f64::total_cmp);
     let high = above.iter().copied().min_by(f64::total_cmp).unwrap_or(low);
-    low + (high - low) * (position - as_f64(below))
-}
-
-fn as_f64(n: usize) -> f64 {
-    n as f64
+    low + (high - low) * (position - below as f64)
 }
 
 #[expect(

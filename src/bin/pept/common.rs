@@ -183,11 +183,7 @@ pub(crate) fn track(
 ) -> Result<Tracked, Failure> {
     let pipeline = pipeline.clone().backend(backend.clone()).seed(globals.seed);
     tracing::debug!("{pipeline}");
-    let times = lors.rows().column(0).to_vec();
-    let (first, last) = (
-        times.iter().copied().fold(f64::INFINITY, f64::min),
-        times.iter().copied().fold(f64::NEG_INFINITY, f64::max),
-    );
+    let (first, last) = lors.time_span().unwrap_or_default();
     let (n_lors, samples) = (lors.n_rows(), lors.n_samples());
 
     let bar = globals.progress_bar();

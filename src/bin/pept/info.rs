@@ -26,8 +26,7 @@ fn recording(globals: &Globals, input: &Path, separation: Option<f64>) -> Result
     let lors = io::parallel_screens::read(input, separation)?;
     let rows = lors.rows();
     let times = rows.column(0);
-    let span = |(first, last): (f64, f64), &t: &f64| (first.min(t), last.max(t));
-    let (first, last) = times.iter().fold((f64::INFINITY, f64::NEG_INFINITY), span);
+    let (first, last) = lors.time_span().unwrap_or_default();
     let unsorted = times
         .windows(2)
         .into_iter()
