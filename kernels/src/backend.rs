@@ -20,12 +20,13 @@ impl Backend {
     /// The most powerful hardware GPU if there is one, else the CPU.
     ///
     /// Software adapters (such as lavapipe) are never chosen here: the CPU form is faster.
-    /// Ask for one with `Gpu::new()`.
+    /// Ask for one with `Gpu::new()`. When the GPU fails later on (device lost, out of memory), the CPU finishes the work, with one
+    /// warning, unless the environment has `PEPT_REQUIRE_GPU=1`.
     #[must_use]
     pub fn auto() -> Self {
         #[cfg(feature = "gpu")]
         match Gpu::new() {
-            Ok(gpu) if !gpu.is_software() => return Self::Gpu(gpu),
+            Ok(gpu) if !gpu.is_software() => return Self::Gpu(gpu.falling_back()),
             Ok(gpu) => tracing::debug!(
                 adapter = gpu.name(),
                 "software adapter ignored, kernels run on the CPU"

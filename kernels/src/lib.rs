@@ -4,12 +4,12 @@
 //!
 //! | kernel | definition | CPU form | GPU form | shader |
 //! |---|---|---|---|---|
-//! | [`cutpoints`] | midpoints of the shortest segments between pairs of lines | `cutpoints/cpu.rs` | `cutpoints/gpu.rs` | `cutpoints.wgsl` |
+//! | [`cutpoints`] | midpoints of the shortest segments between pairs of lines | `pairs/cpu.rs` | `pairs/gpu.rs` | `pairs.wgsl` |
 //!
 //! # The rule
 //!
 //! Both forms return the same bits. For cutpoints an f32 filter with a proven guard band *proposes*
-//! pairs, on either backend, and one f64 function *decides* and computes: `cutpoints/filter.rs`.
+//! pairs, on either backend, and one f64 function *decides* and computes: `pairs/filter.rs`.
 
 #![cfg_attr(
     test,
@@ -25,6 +25,7 @@ mod error;
 #[cfg(feature = "gpu")]
 mod gpu;
 mod line;
+mod pairs;
 
 pub use backend::Backend;
 pub use error::{KernelError, Result};

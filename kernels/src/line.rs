@@ -67,11 +67,45 @@ impl<'a> LineSlice<'a> {
         }
     }
 
-    /// Checks that every value is finite; else gives the first line where one is not.
-    pub(crate) fn check_finite(&self) -> Result<(), usize> {
+    /// Checks that samples lie within the lines, of which there are fewer than 2^32, and that all their values are finite.
+    pub(crate) fn check_samples(&self, samples: &[Range<usize>]) -> Result<()> {
+        let n_lines = self.len();
+        if u32::try_from(n_lines).is_err() {
+            return Err(KernelError::TooLarge {
+                what: "lines in one call",
+                needed: n_lines as u64,
+                available: u64::from(u32::MAX),
+            });
+        }
+        let mut checked = 0..0; // rows of the samples before
+        for (sample, rows) in samples.iter().enumerate() {
+            let &Range { start, end } = rows;
+            if start > end || end > n_lines {
+                return Err(KernelError::SampleOutOfBounds {
+                    sample,
+                    start,
+                    end,
+                    n_lines,
+                });
+            }
+            let first = if checked.contains(&start) {
+                checked.end.min(end)
+            } else {
+                start
+            };
+            self.range(&(first..end)).check_finite(first)?;
+            checked = rows.clone();
+        }
+        Ok(())
+    }
+
+    /// Checks that every value is finite. `first`: the number of the first line, for messages.
+    pub(crate) fn check_finite(&self, first: usize) -> Result<()> {
         let mut rows = self.rows();
-        rows.position(|row| !row.iter().all(|x| x.is_finite()))
-            .map_or(Ok(()), Err)
+        match rows.position(|row| !row.iter().all(|x| x.is_finite())) {
+            Some(line) => Err(KernelError::NotFinite { line: first + line }),
+            None => Ok(()),
+        }
     }
 
     /// The bounding box of all end points; an empty box (`inf, -inf`) for no lines.
@@ -118,6 +152,11 @@ impl Ray {
             uu: dot(u, u),
         }
     }
+}
+
+/// Euclidean norm.
+pub(crate) fn norm(v: [f64; 3]) -> f64 {
+    dot(v, v).sqrt()
 }
 
 /// Scalar product, left to right.

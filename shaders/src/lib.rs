@@ -2,28 +2,39 @@
 //!
 //! | shader | computes |
 //! |---|---|
-//! | [`CUTPOINTS`] | a bit for each pair of lines that may pass within a given distance of each other |
+//! | [`PAIRS`] | a bit for each pair of lines that may pass within a given distance of each other |
+//! | [`BIT_LIST`] | the positions of all set bits of a mask, ascending |
 //!
 //! The Rust side of each kernel (packing, dispatch, the CPU form and the confirmation in f64) is in
 //! `pept-kernels`. Use these texts directly to run a kernel in an engine of your own.
 
-/// A compute shader: one entry point `main`, whose workgroup size is the override `WORKGROUP_SIZE`.
+/// A compute shader. Its workgroup size is the override `WORKGROUP_SIZE`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shader {
-    /// The kernel's name, also that of its file and of its Rust module.
+    /// The shader's name, also that of its file and of its Rust module.
     pub name: &'static str,
-    /// The whole text; the kernel's own file comes first, so that line numbers in messages hold.
+    /// The whole text.
     pub wgsl: &'static str,
+    /// The functions that can be dispatched.
+    pub entry_points: &'static [&'static str],
 }
 
-/// Pairs of lines that may pass within a given distance: see `wgsl/cutpoints.wgsl`.
-pub const CUTPOINTS: Shader = Shader {
-    name: "cutpoints",
-    wgsl: include_str!("../wgsl/cutpoints.wgsl"),
+/// Pairs of lines that may pass within a given distance: see `wgsl/pairs.wgsl`.
+pub const PAIRS: Shader = Shader {
+    name: "pairs",
+    wgsl: include_str!("../wgsl/pairs.wgsl"),
+    entry_points: &["main"],
+};
+
+/// The positions of set bits, in three dispatches: see `wgsl/bit_list.wgsl`.
+pub const BIT_LIST: Shader = Shader {
+    name: "bit_list",
+    wgsl: include_str!("../wgsl/bit_list.wgsl"),
+    entry_points: &["count", "scan", "write"],
 };
 
 /// Every shader of this package.
-pub const ALL: &[Shader] = &[CUTPOINTS];
+pub const ALL: &[Shader] = &[PAIRS, BIT_LIST];
 
 #[cfg(test)]
 mod tests {
@@ -42,28 +53,27 @@ mod tests {
             if let Err(e) = validator.validate(&module) {
                 panic!("{}", e.emit_to_string_with_path(shader.wgsl, shader.name));
             }
-            assert!(
-                module.entry_points.iter().any(|entry| entry.name == "main"),
-                "{}",
-                shader.name
-            );
+            let found: Vec<&str> = module
+                .entry_points
+                .iter()
+                .map(|entry| entry.name.as_str())
+                .collect();
+            assert_eq!(found, shader.entry_points, "{}", shader.name);
         }
     }
 
     /// Browsers refuse a barrier after a non-uniform `return`, and hardware may hang: only the
-    /// statements after the last barrier may leave early.
+    /// statements after the last barrier of an entry point may leave early.
     #[test]
     fn no_shader_returns_before_its_last_barrier() {
         for shader in ALL {
-            let Some(last_barrier) = shader.wgsl.rfind("workgroupBarrier()") else {
-                continue;
-            };
-            let main = shader
-                .wgsl
-                .find("fn main")
-                .expect("every shader has an entry point `main`");
-            let before = &shader.wgsl[main..last_barrier];
-            assert!(!before.contains("return"), "{}", shader.name);
+            for entry in shader.wgsl.split("@compute").skip(1) {
+                let body = entry.split("\n}").next().unwrap_or(entry);
+                let calls = ["workgroupBarrier()", "inclusive_sum("];
+                if let Some(last) = calls.iter().filter_map(|call| body.rfind(call)).max() {
+                    assert!(!body[..last].contains("return"), "{}", shader.name);
+                }
+            }
         }
     }
 }

@@ -6,11 +6,12 @@ use rayon::prelude::*;
 
 use super::step::{AnyFilter, Role};
 use super::{Context, Pipeline};
+use crate::Backend;
 use crate::data::{Data, Element, Kind};
 use crate::error::{Error, Result};
 
-/// Samples that are in flight together: enough for a GPU dispatch, few enough for memory.
-const BATCH: usize = 512;
+/// Samples that are in flight together, few enough for memory.
+const IN_FLIGHT: usize = 512;
 
 /// How far a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +114,7 @@ pub(super) fn run(
         .map(|(step, tally)| StepReport {
             name: step.name(),
             backend: match step.role() {
-                Role::Filter(filter) if filter.prefers_batches(&pipeline.backend) => {
+                Role::Filter(filter) if filter.batch_size(&pipeline.backend) > 1 => {
                     pipeline.backend.name()
                 }
                 _ => "cpu",
@@ -159,7 +160,8 @@ impl Run<'_> {
 
     /// Consecutive filters over the samples of a table, or over the members of a list.
     ///
-    /// A first filter that prefers batches gets the next one while the others work on the last.
+    /// A first filter whose samples share work gets batches of them. On a GPU it gets the next batch while the others work on
+    /// the last one; on the CPU the batches run in parallel.
     fn filters(&self, filters: &[Placed<'_>], data: &Data) -> Result<Vec<Data>> {
         let total = data.n_samples();
         let offset = data.first_sample();
@@ -171,23 +173,19 @@ impl Run<'_> {
                 .try_fold(data.empty(), |data, filter| self.filter(filter, data, 0))?;
             return Ok(vec![empty]);
         }
+        let backend = &self.pipeline.backend;
         let (batched, rest) = match filters {
-            [first, rest @ ..] if is_table && first.1.prefers_batches(&self.pipeline.backend) => {
+            [first, rest @ ..] if is_table && first.1.batch_size(backend) > 1 => {
                 (Some(first), rest)
             }
             _ => (None, filters),
         };
-        let prepare = |first: usize| {
-            let batch = data.select(first..total.min(first + BATCH))?;
-            match batched {
-                Some(filter) => self.filter_batch(filter, batch, offset + first),
-                None => Ok(batch.into_samples()),
-            }
-        };
+        let batch_size = batched.map_or(1, |(_, filter)| filter.batch_size(backend));
         let done = AtomicUsize::new(0);
         let first_step = filters.first().map_or(0, |&(step, _)| step);
-        let finish = |first: usize, samples: Vec<Data>| -> Vec<Result<Data>> {
-            let chain = |(n, mut sample): (usize, Data)| {
+        let finish = |first: usize, samples: Vec<Result<Data>>| -> Vec<Result<Data>> {
+            let chain = |(n, sample): (usize, Result<Data>)| {
+                let mut sample = sample?;
                 for filter in rest {
                     sample = self.filter(filter, sample, offset + first + n)?;
                 }
@@ -201,22 +199,48 @@ impl Run<'_> {
             };
             samples.into_par_iter().enumerate().map(chain).collect()
         };
+        let prepare = |first: usize, end: usize| -> Result<Vec<Result<Data>>> {
+            let samples = data.select(first..end.min(total))?;
+            Ok(match batched {
+                Some(filter) => self.filter_batch(filter, samples, offset + first),
+                None => samples.into_samples().into_iter().map(Ok).collect(),
+            })
+        };
 
         let mut outputs = Vec::with_capacity(total);
-        let mut next = (total > 0).then(|| prepare(0));
-        let mut first = 0;
-        while let Some(samples) = next {
-            let samples = samples?;
-            let after = first + BATCH;
-            let (results, prepared) = rayon::join(
-                || finish(first, samples),
-                || (after < total).then(|| prepare(after)),
-            );
-            // Not rayon's own collect of results: the error of the first sample should win, on any number of threads.
-            for result in results {
+        // Not rayon's own collect of results: the error of the first sample should win, on any number of threads.
+        let mut keep = |results: Vec<Result<Data>>| -> Result<()> {
+            results.into_iter().try_for_each(|result| {
                 outputs.push(result?);
+                Ok(())
+            })
+        };
+        if matches!(backend, Backend::Cpu) || batched.is_none() {
+            for first in (0..total).step_by(IN_FLIGHT) {
+                let end = total.min(first + IN_FLIGHT);
+                let firsts: Vec<usize> = (first..end).step_by(batch_size).collect();
+                let whole = |first: usize| {
+                    let samples = prepare(first, end.min(first + batch_size))?;
+                    Ok(finish(first, samples))
+                };
+                let batches: Vec<Result<_>> = firsts.into_par_iter().map(whole).collect();
+                for results in batches {
+                    keep(results?)?;
+                }
             }
-            (first, next) = (after, prepared);
+        } else {
+            let mut next = (total > 0).then(|| prepare(0, batch_size));
+            let mut first = 0;
+            while let Some(samples) = next {
+                let samples = samples?;
+                let after = first + batch_size;
+                let (results, prepared) = rayon::join(
+                    || finish(first, samples),
+                    || (after < total).then(|| prepare(after, after + batch_size)),
+                );
+                keep(results)?;
+                (first, next) = (after, prepared);
+            }
         }
         Ok(outputs)
     }
@@ -230,18 +254,25 @@ impl Run<'_> {
         Ok(out)
     }
 
+    /// A batch at once or, should that fail, one sample after another: then the first sample's error counts.
     fn filter_batch(
         &self,
-        &(step, filter): &Placed<'_>,
+        placed @ &(step, filter): &Placed<'_>,
         batch: Data,
         first: usize,
-    ) -> Result<Vec<Data>> {
-        let start = Instant::now();
-        let rows_in = batch.sample_rows();
-        let out = filter
-            .apply_batch(batch, &self.context(step, first))
-            .map_err(|error| self.at_step(step, error))?;
-        self.tallies[step].add(start, rows_in, out.iter().map(Data::n_rows).sum());
-        Ok(out)
+    ) -> Vec<Result<Data>> {
+        let (start, rows_in) = (Instant::now(), batch.sample_rows());
+        let samples = batch.clone();
+        match filter.apply_batch(batch, &self.context(step, first)) {
+            Ok(out) => {
+                let rows_out = out.iter().map(Data::n_rows).sum();
+                self.tallies[step].add(start, rows_in, rows_out);
+                out.into_iter().map(Ok).collect()
+            }
+            Err(_) => (first..)
+                .zip(samples.into_samples())
+                .map(|(number, sample)| self.filter(placed, sample, number))
+                .collect(),
+        }
     }
 }

@@ -120,12 +120,15 @@ pub trait Filter: fmt::Debug + Send + Sync + 'static {
         ))
     }
 
-    /// Whether [`filter_batch`](Self::filter_batch) is better than one sample after another on this backend.
-    fn prefers_batches(&self, _backend: &Backend) -> bool {
-        false
+    /// How many samples [`filter_batch`](Self::filter_batch) should get together on this backend, since they share work; 1 is one
+    /// sample after another.
+    fn batch_size(&self, _backend: &Backend) -> usize {
+        1
     }
 
     /// The work on all samples of a table at once; `context.sample` is the first one's number.
+    ///
+    /// Should it fail, the samples are tried one after another, so that the error is that of the first sample.
     ///
     /// # Errors
     /// As [`filter`](Self::filter).
@@ -283,7 +286,7 @@ pub(super) trait AnyFilter: fmt::Debug + Send + Sync {
     fn name(&self) -> &'static str;
     fn check(&self) -> Result<()>;
     fn kinds(&self) -> (Kind, Kind);
-    fn prefers_batches(&self, backend: &Backend) -> bool;
+    fn batch_size(&self, backend: &Backend) -> usize;
     /// One sample: a table, or a list that an earlier filter made of it.
     fn apply(&self, sample: Data, context: &Context<'_>) -> Result<Data>;
     /// All samples of a table.
@@ -303,8 +306,8 @@ impl<F: Filter> AnyFilter for F {
         (<F::Input as Element>::KIND, <F::Output as Outcome>::KIND)
     }
 
-    fn prefers_batches(&self, backend: &Backend) -> bool {
-        Filter::prefers_batches(self, backend)
+    fn batch_size(&self, backend: &Backend) -> usize {
+        Filter::batch_size(self, backend)
     }
 
     fn apply(&self, sample: Data, context: &Context<'_>) -> Result<Data> {

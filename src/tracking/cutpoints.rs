@@ -59,9 +59,7 @@ impl Cutpoints {
         }
     }
 
-    fn table(&self, sample: LineData, mut found: Vec<cutpoints::Cutpoint>) -> Result<PointData> {
-        // Stable: ties stay in the order of the pairs.
-        found.sort_by(|a, b| a.t.total_cmp(&b.t));
+    fn table(&self, sample: LineData, found: &[cutpoints::Cutpoint]) -> Result<PointData> {
         let extra: &[&str] = if self.append_indices {
             &["line_index1", "line_index2"]
         } else {
@@ -69,7 +67,8 @@ impl Cutpoints {
         };
         let n_columns = 4 + extra.len();
         let mut values = Vec::with_capacity(found.len() * n_columns);
-        for point in &found {
+        for n in cutpoints::time_order(found) {
+            let point = &found[n as usize];
             values.extend([point.t, point.x, point.y, point.z]);
             if self.append_indices {
                 values.extend([f64::from(point.i), f64::from(point.j)]);
@@ -97,11 +96,15 @@ impl Filter for Cutpoints {
     fn filter(&self, sample: LineData, context: &Context<'_>) -> Result<PointData> {
         let found = cutpoints::on(context.backend, sample.line_slice(), &self.params());
         let found = found.map_err(|error| in_sample(error, |row| (context.sample, row)))?;
-        self.table(sample, found)
+        self.table(sample, &found)
     }
 
-    fn prefers_batches(&self, backend: &Backend) -> bool {
-        !matches!(backend, Backend::Cpu)
+    /// Overlapping samples share pairs.
+    fn batch_size(&self, backend: &Backend) -> usize {
+        match backend {
+            Backend::Cpu => 32,
+            _ => 512,
+        }
     }
 
     fn filter_batch(&self, samples: LineData, context: &Context<'_>) -> Result<Vec<PointData>> {
@@ -123,7 +126,7 @@ impl Filter for Cutpoints {
         found
             .into_par_iter()
             .enumerate()
-            .map(|(n, found)| self.table(samples.sample(n), found))
+            .map(|(n, found)| self.table(samples.sample(n), &found))
             .collect()
     }
 }

@@ -1,8 +1,10 @@
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::buffers::Pool;
+use super::pipelines::Pipelines;
 use crate::error::{KernelError, Result};
 
 /// Pairs (or similar units) that a first submission may hold, on hardware and on a software adapter.
@@ -20,6 +22,8 @@ const MAX_BINDING: u64 = i32::MAX as u64;
 #[derive(Clone)]
 pub struct Gpu {
     inner: Arc<Inner>,
+    /// Whether the CPU finishes what this handle fails to do.
+    falls_back: bool,
 }
 
 struct Inner {
@@ -28,9 +32,12 @@ struct Inner {
     info: wgpu::AdapterInfo,
     /// Why the device is lost, once it is: error scopes do not show it.
     lost: Arc<Mutex<Option<String>>>,
-    cutpoints: OnceLock<wgpu::ComputePipeline>,
+    pipelines: Pipelines,
+    pool: Pool,
     dispatches: AtomicU64,
     budget: AtomicU64,
+    /// Whether it was said that the CPU goes on.
+    warned: AtomicBool,
 }
 
 /// The adapters that could run kernels and their limits, the preferred one first: hardware before software, discrete
@@ -108,7 +115,7 @@ impl Gpu {
             let lost = Arc::clone(lost);
             move |reason: String| {
                 lost.lock()
-                    .unwrap_or_else(std::sync::PoisonError::into_inner)
+                    .unwrap_or_else(PoisonError::into_inner)
                     .get_or_insert(reason);
             }
         };
@@ -119,7 +126,7 @@ impl Gpu {
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
             on_error(error.to_string());
         }));
-        Ok(Self::with(device, queue, adapter.get_info(), lost))
+        Ok(Self::with(device, queue, lost, Pipelines::default()))
     }
 
     /// A host program's own device and queue.
@@ -127,34 +134,80 @@ impl Gpu {
     /// Its lost and error handlers stay the host's: a lost device then shows when results are read.
     #[must_use]
     pub fn from_device(device: wgpu::Device, queue: wgpu::Queue) -> Self {
-        let info = device.adapter_info();
-        Self::with(device, queue, info, Arc::default())
+        Self::with(device, queue, Arc::default(), Pipelines::default())
+    }
+
+    /// [`from_device`](Self::from_device), with the host's cache for compiled pipelines.
+    #[must_use]
+    pub fn from_device_with_cache(
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        cache: wgpu::PipelineCache,
+    ) -> Self {
+        Self::with(device, queue, Arc::default(), Pipelines::with_cache(cache))
     }
 
     fn with(
         device: wgpu::Device,
         queue: wgpu::Queue,
-        info: wgpu::AdapterInfo,
         lost: Arc<Mutex<Option<String>>>,
+        pipelines: Pipelines,
     ) -> Self {
+        let info = device.adapter_info();
         let software = info.device_type == wgpu::DeviceType::Cpu;
         let budget = AtomicU64::new(if software {
             FIRST_BUDGET_SOFTWARE
         } else {
             FIRST_BUDGET
         });
-        let (cutpoints, dispatches) = (OnceLock::new(), AtomicU64::new(0));
         Self {
+            falls_back: false,
             inner: Arc::new(Inner {
                 device,
                 queue,
                 info,
                 lost,
-                cutpoints,
-                dispatches,
+                pipelines,
+                pool: Pool::default(),
+                dispatches: AtomicU64::new(0),
                 budget,
+                warned: AtomicBool::new(false),
             }),
         }
+    }
+
+    /// Bytes of device memory that this handle and its clones hold, free buffers of the pool included.
+    #[must_use]
+    pub fn memory_in_use(&self) -> u64 {
+        self.inner.pool.allocated()
+    }
+
+    /// Limits [`memory_in_use`](Self::memory_in_use): kernels then cut their work into smaller pieces, or give
+    /// [`KernelError::OutOfMemory`]. No limit by default but the device's own.
+    pub fn set_memory_budget(&self, bytes: u64) {
+        self.inner.pool.set_budget(bytes);
+    }
+
+    /// A handle whose failures the CPU makes up for, unless a GPU is required.
+    pub(crate) fn falling_back(self) -> Self {
+        let required = std::env::var_os("PEPT_REQUIRE_GPU").is_some_and(|value| value == "1");
+        Self {
+            falls_back: !required,
+            ..self
+        }
+    }
+
+    /// Whether the CPU shall do what failed with this error; says so once.
+    pub(crate) fn falls_back(&self, error: &KernelError) -> bool {
+        let of_the_gpu = matches!(
+            error,
+            KernelError::DeviceLost { .. } | KernelError::OutOfMemory | KernelError::Gpu { .. }
+        );
+        let falls_back = self.falls_back && of_the_gpu;
+        if falls_back && !self.inner.warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(%error, "the GPU failed, the CPU goes on");
+        }
+        falls_back
     }
 
     /// The adapter's name.
@@ -187,6 +240,14 @@ impl Gpu {
         self.inner.dispatches.load(Ordering::Relaxed)
     }
 
+    pub(super) fn pool(&self) -> &Pool {
+        &self.inner.pool
+    }
+
+    pub(super) fn pipelines(&self) -> &Pipelines {
+        &self.inner.pipelines
+    }
+
     pub(crate) fn queue(&self) -> &wgpu::Queue {
         &self.inner.queue
     }
@@ -215,7 +276,7 @@ impl Gpu {
     }
 
     /// Adapts the budget to how long a submission of `units` took. Results do not depend on it.
-    pub(crate) fn took(&self, units: u64, time: Duration) {
+    pub(super) fn took(&self, units: u64, time: Duration) {
         self.inner.dispatches.fetch_add(1, Ordering::Relaxed);
         let budget = self.budget();
         if time > LONG_SUBMISSION {
@@ -235,45 +296,12 @@ impl Gpu {
             .inner
             .lost
             .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .unwrap_or_else(PoisonError::into_inner)
             .clone()
         {
             Some(reason) => Err(KernelError::DeviceLost { reason }),
             None => Ok(()),
         }
-    }
-
-    pub(crate) fn cutpoints(&self) -> &wgpu::ComputePipeline {
-        self.inner
-            .cutpoints
-            .get_or_init(|| self.pipeline(&pept_shaders::CUTPOINTS))
-    }
-
-    fn pipeline(&self, shader: &pept_shaders::Shader) -> wgpu::ComputePipeline {
-        let label = format!("pept.{}", shader.name);
-        let module = self
-            .inner
-            .device
-            .create_shader_module(wgpu::ShaderModuleDescriptor {
-                label: Some(&label),
-                source: wgpu::ShaderSource::Wgsl(shader.wgsl.into()),
-            });
-        self.inner
-            .device
-            .create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-                label: Some(&label),
-                layout: None,
-                module: &module,
-                entry_point: Some("main"),
-                compilation_options: wgpu::PipelineCompilationOptions {
-                    constants: &[(
-                        "WORKGROUP_SIZE",
-                        f64::from(crate::cutpoints::WORKGROUP_SIZE),
-                    )],
-                    zero_initialize_workgroup_memory: false, // kernels write every word first
-                },
-                cache: None,
-            })
     }
 }
 

@@ -1,55 +1,13 @@
 use multiversion::multiversion;
-use rayon::prelude::*;
 
-use super::Cutpoint;
-use super::filter::{BLOCK, Batch, Filter, Sample};
+use super::filter::Filter;
 
-/// Rows `i` of a sample that one task takes: large samples are spread over the threads.
-const ROWS_PER_TASK: usize = 512;
-
-pub(super) fn on_samples(batch: &Batch) -> Vec<Vec<Cutpoint>> {
-    batch
-        .samples
-        .par_iter()
-        .map(|sample| {
-            let first_rows: Vec<usize> = sample.lines.clone().step_by(ROWS_PER_TASK).collect();
-            let mut parts: Vec<Vec<Cutpoint>> = first_rows
-                .into_par_iter()
-                .map(|first| some_rows(batch, sample, first))
-                .collect();
-            if parts.len() == 1 {
-                parts.remove(0)
-            } else {
-                parts.concat()
-            }
-        })
-        .collect()
-}
-
-/// The cutpoints of [`ROWS_PER_TASK`] lines with all later lines of the sample.
-fn some_rows(batch: &Batch, sample: &Sample, first: usize) -> Vec<Cutpoint> {
-    let end = sample.lines.end;
-    let (mut candidates, mut out) = (Vec::new(), Vec::new());
-    for i in first..end.min(first + ROWS_PER_TASK) {
-        candidates.clear();
-        propose(
-            &batch.columns,
-            &batch.line(i),
-            i + 1,
-            end,
-            &batch.filter,
-            &mut candidates,
-        );
-        for &j in &candidates {
-            batch.confirm(sample, i, j as usize, &mut out);
-        }
-    }
-    out
-}
+/// Lines are filtered in blocks of this many; the columns are padded by it.
+pub(super) const BLOCK: usize = 64;
 
 /// The candidates among the lines `first..end`, ascending. The columns are padded by [`BLOCK`].
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-fn propose(
+pub(super) fn propose(
     columns: &[Vec<f32>; 6],
     line: &[f32; 6],
     first: usize,

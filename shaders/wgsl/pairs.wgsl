@@ -3,7 +3,7 @@
 // A line is its unit direction u and its moment m = (P - c) x u about the batch's centre, divided by
 // the batch's scale. For two lines |u_i.m_j + m_i.u_j| = distance * sin(angle), so the test needs
 // neither a cross product nor a division. `Filter` widens it by a proven guard band: every pair that
-// the f64 formula accepts has its bit set (proof: pept-kernels, src/cutpoints/filter.rs), whatever
+// the f64 formula accepts has its bit set (proof: pept-kernels, src/pairs/filter.rs), whatever
 // the adapter's rounding.
 //
 // A workgroup takes a tile of TILE_I x TILE_J pairs: one line i for each thread, in registers, the
@@ -23,20 +23,19 @@ struct Line {
 }
 
 struct Tile {
-    first_line: u32,  // the sample's first line in `lines`
-    n_lines: u32,     // lines of the sample
-    first_i: u32,     // the tile's first row and column, within the sample
-    first_j: u32,
+    first_i: u32,     // its rows: lines first_i..end_i
+    end_i: u32,
+    first_j: u32,     // its columns: lines first_j..end_j, at most TILE_J
+    end_j: u32,
     first_word: u32,  // where the bits of pair (first_i, first_j) stand in `words`
     row_words: u32,   // words from one row to the next
-    done_word: u32,   // where the tile says that it was computed
-    padding: u32,
 }
 
 @group(0) @binding(0) var<uniform> band: Filter;
 @group(0) @binding(1) var<storage, read> lines: array<Line>;
 @group(0) @binding(2) var<storage, read> tiles: array<Tile>;
 @group(0) @binding(3) var<storage, read_write> words: array<u32>;
+@group(0) @binding(4) var<storage, read_write> done: array<u32>;  // a tile says that it was computed
 
 override WORKGROUP_SIZE: u32 = 64u;  // = TILE_I
 const TILE_J: u32 = 128u;
@@ -50,21 +49,20 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let tile = tiles[group.x];
 
     for (var n = thread; n < TILE_J; n += WORKGROUP_SIZE) {
-        let j = min(tile.first_j + n, tile.n_lines - 1u);
-        tile_lines[n] = lines[tile.first_line + j];
+        tile_lines[n] = lines[min(tile.first_j + n, tile.end_j - 1u)];
     }
     workgroupBarrier();
 
     if thread == 0u {
-        words[tile.done_word] = DONE;
+        done[group.x] = DONE;
     }
     let i = tile.first_i + thread;
-    if i >= tile.n_lines {
+    if i >= tile.end_i {
         return;
     }
-    let a = lines[tile.first_line + i];
+    let a = lines[i];
     let address = tile.first_word + thread * tile.row_words;
-    let n_words = min(TILE_J / WORD_BITS, (tile.n_lines - tile.first_j + WORD_BITS - 1u) / WORD_BITS);
+    let n_words = (tile.end_j - tile.first_j + WORD_BITS - 1u) / WORD_BITS;
     for (var word = 0u; word < n_words; word++) {
         var bits = 0u;
         for (var bit = 0u; bit < WORD_BITS; bit++) {
@@ -75,9 +73,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let candidate = x * x <= band.max_squared * (band.k - c * c);
             bits |= select(0u, 1u << bit, candidate);
         }
-        // Only pairs i < j < n_lines count.
+        // Only pairs i < j < end_j count.
         let first = tile.first_j + word * WORD_BITS;
-        words[address + word] = bits & above(i, first) & below(tile.n_lines, first);
+        words[address + word] = bits & above(i, first) & below(tile.end_j, first);
     }
 }
 

@@ -1,4 +1,4 @@
-//! The f32 filter that proposes pairs on both backends, and why it loses none.
+//! The f32 filter that proposes pairs of lines on both backends, and why it loses none.
 //!
 //! # The filter
 //!
@@ -10,12 +10,17 @@
 //!
 //! In exact arithmetic `|T| S = d sin(angle)`, with `d` the distance of the lines, and `1 - C^2 = sin^2`. Let `e = 2^-53` and
 //! `eps = 2^-23`. WGSL rounds each f32 operation up *or* down (one `eps`), may fuse, reorder sums and flush subnormals to 0.
-//! Let `L` be at least `|P| + |c| + rho` for each line, `rho` = half the diagonal of the cutoffs + `max_distance` / 2.
+//! An accepted pair has a point in the box of the cutoffs that both lines pass within `a`, so that their distance is at most
+//! `2 a`: for cutpoints `a = max_distance / 2`, for minpoints `a = max_distance`. Let `max = 2 a`, `rho` = half the diagonal of the
+//! cutoffs + `a`, and `L` at least `|P| + |c| + rho` for each line.
 //!
-//! 1. *If the f64 formula accepts*, its `A`, `C` are within `2 e L` of the lines, whatever `s` and `t` came out: `A` lies within
+//! 1. *If the f64 formula of cutpoints accepts*, its `A`, `C` are within `2 e L` of the lines, whatever `s` and `t` came out: `A` lies within
 //!    `rho` of `c`, so `|A| <= L` and `|s U| <= |A| + |P| <= L` bound the two roundings of `P + s U`. Hence
 //!    `d <= max (1 + 4 e) + 6 e L`, which `m' = max (1 + 1e-12) + 2^-48 L` exceeds (`2^-48 = 32 e`). Neither can `d` exceed
-//!    `2 r_m`, since both lines come within `r_m` of `c`: this bounds `m'` when `max` is huge.
+//!    `2 r_m`, since both lines come within `r_m` of `c`: this bounds `m'` when `max` is huge. *For minpoints* the f64 formula
+//!    measures the distance of a point `x` in the box from each line, as `|(x - P) x u|` with `|x - P| <= L`: the difference
+//!    rounds by `e L`, `u` by `3 e`, the product by `4 e L`, the norm by `3 e` of itself, so that `d <= 2 (a (1 + 4 e) + 8 e L)`, which
+//!    `m'` exceeds as well.
 //! 2. *A line that misses the ball* of radius `rho` about `c` is in no accepted pair: it is left out, so that
 //!    far lines do not enlarge `r_m`.
 //! 3. *`T`*. The f64 moments are off by `<= 8 e L` (difference, products, normalisation), the directions by `3 e`: together
@@ -32,18 +37,10 @@
 //! A line so short that `U.U` underflows has no direction in f64: its batch proposes every pair, as does one of unbounded
 //! cutoffs or overflowing coordinates. All inputs are at most 1 in magnitude and `g <= 4`, so neither NaN nor infinity arises.
 
-use std::ops::Range;
-
-use crate::cutpoints::{Cutpoint, Params, confirm};
-use crate::line::{Cutoffs, EMPTY_BOX, LineSlice, Ray, cross, dot, sub};
-
 /// One unit in the last place of 1f32: the error of one operation that rounds up or down.
 const EPS: f64 = f32::EPSILON as f64;
 /// Covers everything that f64 rounds, per unit of `L`: 32 units of `2^-53`, of which 22 are needed.
-const F64_BAND: f64 = 1.0 / (1u64 << 48) as f64;
-/// Rows are filtered in blocks of this many lines; the columns are padded to it.
-pub(super) const BLOCK: usize = 64;
-
+pub(super) const F64_BAND: f64 = 1.0 / (1u64 << 48) as f64;
 /// The constants of the filter: `g`, `k`, `m2`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "gpu", derive(bytemuck::Pod, bytemuck::Zeroable))]
@@ -57,7 +54,7 @@ pub(super) struct Filter {
 
 impl Filter {
     /// `r_m`: largest moment; `reach`: `L`; `scale`: `S`; all in mm. `band` scales the guard band: 1, but for the test's control.
-    fn new(max_distance: f64, r_m: f64, reach: f64, scale: f64, band: f64) -> Self {
+    pub(super) fn new(max_distance: f64, r_m: f64, reach: f64, scale: f64, band: f64) -> Self {
         let guard = band * (14.5 * EPS * r_m + F64_BAND * reach) / scale;
         let max = (max_distance * (1.0 + 1e-12) + F64_BAND * reach)
             .min(2.0 * r_m * (1.0 + 1e-6) + F64_BAND * reach);
@@ -101,185 +98,12 @@ fn round_up(x: f64) -> f32 {
     if f64::from(y) < x { y.next_up() } else { y }
 }
 
-/// A batch of samples, ready for the filter: lines that can be in no accepted pair are left out.
-#[derive(Debug)]
-pub(super) struct Batch {
-    /// `ux uy uz mx my mz` of the lines, padded by [`BLOCK`].
-    pub(super) columns: [Vec<f32>; 6],
-    /// The lines in f64, in the same order, without padding.
-    rays: Vec<Ray>,
-    /// The row that each line had in the input.
-    rows: Vec<u32>,
-    /// The samples' lines, as ranges of `rays`.
-    pub(super) samples: Vec<Sample>,
-    pub(super) filter: Filter,
-    max_squared: f64,
-}
-
-/// A sample of a [`Batch`].
-#[derive(Debug)]
-pub(super) struct Sample {
-    /// Its lines.
-    pub(super) lines: Range<usize>,
-    /// Its first row in the input.
-    first_row: u32,
-    cutoffs: Cutoffs,
-}
-
-impl Batch {
-    /// `lines` are finite, `samples` within them, `params` checked.
-    pub(super) fn new(lines: LineSlice<'_>, samples: &[Range<usize>], params: &Params) -> Self {
-        Self::with_band(lines, samples, params, 1.0)
-    }
-
-    fn with_band(
-        lines: LineSlice<'_>,
-        samples: &[Range<usize>],
-        params: &Params,
-        band: f64,
-    ) -> Self {
-        let cutoffs: Vec<Cutoffs> = samples
-            .iter()
-            .map(|rows| {
-                params
-                    .cutoffs
-                    .unwrap_or_else(|| lines.range(rows).bounding_box())
-            })
-            .collect();
-        let union = cutoffs.iter().fold(EMPTY_BOX, |a, b| {
-            std::array::from_fn(|k| {
-                if k % 2 == 0 {
-                    a[k].min(b[k])
-                } else {
-                    a[k].max(b[k])
-                }
-            })
-        });
-        let centre: [f64; 3] = std::array::from_fn(|k| 0.5 * union[2 * k] + 0.5 * union[2 * k + 1]);
-        let half: [f64; 3] = std::array::from_fn(|k| 0.5 * union[2 * k + 1] - 0.5 * union[2 * k]);
-        let rho = norm(half) + 0.5 * params.max_distance;
-
-        let (mut rays, mut rows, mut lines_f64) = (Vec::new(), Vec::new(), Vec::<[f64; 6]>::new());
-        let (mut r_m, mut reach) = (0.0_f64, 0.0_f64);
-        for (row, line) in (0u32..).zip(lines.rows()) {
-            let ray = Ray::new(line);
-            if ray.u.iter().all(|&u| u == 0.0) {
-                continue; // D is 0 with any other line
-            }
-            if ray.uu < f64::MIN_POSITIVE {
-                r_m = f64::NAN; // its direction is lost to underflow: f64 decides every pair of the batch
-            }
-            let length = norm(ray.u);
-            let u = ray.u.map(|v| v / length);
-            let m = cross(sub(ray.p, centre), u);
-            let line_reach = norm(ray.p) + norm(centre) + rho;
-            // Not `>`: what overflowed to NaN stays, the filter then proposes every pair.
-            if norm(m) > rho + F64_BAND * line_reach {
-                continue;
-            }
-            r_m = max_or_nan(r_m, norm(m));
-            reach = max_or_nan(reach, line_reach);
-            rays.push(ray);
-            rows.push(row);
-            lines_f64.push([u[0], u[1], u[2], m[0], m[1], m[2]]);
-        }
-        let scale = power_of_two_above(r_m.max(reach / (1u64 << 40) as f64));
-        let columns = std::array::from_fn(|k| {
-            let unit = if k < 3 { 1.0 } else { scale };
-            let mut column = Vec::with_capacity(lines_f64.len() + BLOCK);
-            column.extend(lines_f64.iter().map(|line| to_f32(line[k] / unit)));
-            column.resize(lines_f64.len() + BLOCK, 0.0);
-            column
-        });
-        let samples = samples
-            .iter()
-            .zip(cutoffs)
-            .map(|(range, cutoffs)| {
-                let position = |row: usize| rows.partition_point(|&kept| (kept as usize) < row);
-                let first_row =
-                    u32::try_from(range.start).expect("rows should fit u32: checked by the caller");
-                Sample {
-                    lines: position(range.start)..position(range.end),
-                    first_row,
-                    cutoffs,
-                }
-            })
-            .collect();
-        let filter = Filter::new(params.max_distance, r_m, reach, scale, band);
-        Self {
-            columns,
-            rays,
-            rows,
-            samples,
-            filter,
-            max_squared: params.max_distance * params.max_distance,
-        }
-    }
-
-    /// A line's `u` and `m`.
-    pub(super) fn line(&self, n: usize) -> [f32; 6] {
-        std::array::from_fn(|k| self.columns[k][n])
-    }
-
-    /// Number of lines, without padding.
-    #[cfg(feature = "gpu")]
-    pub(super) fn n_lines(&self) -> usize {
-        self.rays.len()
-    }
-
-    /// Adds the cutpoint of two lines of the batch, if the f64 formula makes them one.
-    #[inline]
-    pub(super) fn confirm(&self, sample: &Sample, i: usize, j: usize, out: &mut Vec<Cutpoint>) {
-        if let Some([t, x, y, z]) = confirm(
-            &self.rays[i],
-            &self.rays[j],
-            self.max_squared,
-            &sample.cutoffs,
-        ) {
-            let (i, j) = (
-                self.rows[i] - sample.first_row,
-                self.rows[j] - sample.first_row,
-            );
-            out.push(Cutpoint { t, x, y, z, i, j });
-        }
-    }
-}
-
-fn norm(v: [f64; 3]) -> f64 {
-    dot(v, v).sqrt()
-}
-
-/// The larger of two, or NaN if one is (`f64::max` would hide it).
-fn max_or_nan(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() {
-        f64::NAN
-    } else {
-        a.max(b)
-    }
-}
-
-/// The smallest power of two at or above a positive number, and above 2^-1000.
-fn power_of_two_above(x: f64) -> f64 {
-    let mut power = 2.0_f64.powi(-1000);
-    // NaN and infinity leave the loop at once or at the largest power: the filter then proposes every pair.
-    while power < x && power < 2.0_f64.powi(1000) {
-        power *= 2.0;
-    }
-    power
-}
-
-/// Rounds to f32; what overflowed becomes 0, since the filter then proposes every pair anyway.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "rounding to f32 is the purpose"
-)]
-fn to_f32(x: f64) -> f32 {
-    if x.abs() <= 2.0 { x as f32 } else { 0.0 }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cutpoints::confirm;
+    use crate::line::{LineSlice, Ray, cross, dot, norm, sub};
+    use crate::pairs::{Batch, Near};
 
     /// How an adapter may round f32 operations. WGSL allows all of these.
     #[derive(Clone, Copy, Debug, PartialEq)]
@@ -422,13 +246,12 @@ mod tests {
                 step *= 1.5;
             }
             accepted += 1;
-            let params = Params::new(max).cutoffs(cutoffs);
-            let batch = Batch::with_band(
-                LineSlice::from_rows(&rows),
-                std::slice::from_ref(&(0..2)),
-                &params,
-                share_of_band,
-            );
+            let near = Near {
+                cutoffs: Some(cutoffs),
+                distance: 0.5 * max,
+            };
+            let lines = LineSlice::from_rows(&rows);
+            let batch = Batch::with_band(lines, &[0..2, 0..2], &near, share_of_band);
             assert_eq!(
                 batch.samples[0].lines,
                 0..2,
@@ -468,11 +291,11 @@ mod tests {
     #[test]
     fn lines_too_short_for_f64_leave_every_pair_to_it() {
         let tiny = [0.0, 0.0, 0.0, 0.0, 1e-160, 0.0, 0.0];
-        let batch = Batch::new(
-            LineSlice::from_rows(&[tiny, tiny]),
-            std::slice::from_ref(&(0..2)),
-            &Params::new(1.0),
-        );
+        let near = Near {
+            cutoffs: None,
+            distance: 0.5,
+        };
+        let batch = Batch::new(LineSlice::from_rows(&[tiny; 2]), &[0..2, 0..2], &near);
         assert!(batch.filter.proposes(&batch.line(0), &batch.line(1)));
     }
 }

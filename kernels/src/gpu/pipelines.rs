@@ -1,0 +1,80 @@
+use std::sync::OnceLock;
+
+use pept_shaders::{BIT_LIST, PAIRS, Shader};
+
+use super::Gpu;
+
+/// A shader's entry point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pipeline {
+    Pairs,
+    BitCount,
+    BitScan,
+    BitWrite,
+}
+
+impl Pipeline {
+    fn entry(self) -> (&'static Shader, &'static str) {
+        match self {
+            Self::Pairs => (&PAIRS, "main"),
+            Self::BitCount => (&BIT_LIST, "count"),
+            Self::BitScan => (&BIT_LIST, "scan"),
+            Self::BitWrite => (&BIT_LIST, "write"),
+        }
+    }
+
+    /// Threads of a workgroup, the shader's override.
+    fn workgroup_size(self) -> u32 {
+        match self {
+            Self::Pairs => crate::pairs::gpu::WORKGROUP_SIZE,
+            Self::BitCount | Self::BitScan | Self::BitWrite => {
+                crate::pairs::gpu::LIST_WORKGROUP_SIZE
+            }
+        }
+    }
+}
+
+/// Pipelines that were built.
+#[derive(Debug, Default)]
+pub(super) struct Pipelines {
+    built: [OnceLock<wgpu::ComputePipeline>; 4],
+    cache: Option<wgpu::PipelineCache>,
+}
+
+impl Pipelines {
+    pub(super) fn with_cache(cache: wgpu::PipelineCache) -> Self {
+        Self {
+            cache: Some(cache),
+            ..Self::default()
+        }
+    }
+
+    /// Built on first use, and kept.
+    pub(super) fn get(&self, device: &wgpu::Device, pipeline: Pipeline) -> &wgpu::ComputePipeline {
+        self.built[pipeline as usize].get_or_init(|| {
+            let (shader, entry_point) = pipeline.entry();
+            let label = format!("pept.{}.{entry_point}", shader.name);
+            let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+                label: Some(&label),
+                source: wgpu::ShaderSource::Wgsl(shader.wgsl.into()),
+            });
+            device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(&label),
+                layout: None,
+                module: &module,
+                entry_point: Some(entry_point),
+                compilation_options: wgpu::PipelineCompilationOptions {
+                    constants: &[("WORKGROUP_SIZE", f64::from(pipeline.workgroup_size()))],
+                    zero_initialize_workgroup_memory: false, // kernels write every word first
+                },
+                cache: self.cache.as_ref(),
+            })
+        })
+    }
+}
+
+impl Gpu {
+    pub(super) fn pipeline(&self, pipeline: Pipeline) -> &wgpu::ComputePipeline {
+        self.pipelines().get(self.device(), pipeline)
+    }
+}
