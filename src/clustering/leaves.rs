@@ -241,10 +241,41 @@ pub(super) struct Near {
     pub(super) radius: f32,
 }
 
+/// Leaves that may hold the other end of an edge out of a component.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Interest<'a> {
+    /// The component of each leaf's points, if it is one.
+    pub(super) components: &'a [u32],
+    /// The component that the edge leaves.
+    pub(super) not: u32,
+    /// The lowest core distance in each leaf.
+    pub(super) cores: &'a [f32],
+}
+
+impl Interest<'_> {
+    #[inline(always)]
+    fn has(&self, leaf: usize, radius: f32) -> bool {
+        self.components[leaf] != self.not && self.cores[leaf] <= radius
+    }
+}
+
 impl Near {
     /// All leaves whose box is within `radius` of the leaf's.
     #[inline(always)]
     pub(super) fn fill<S: Simd>(&mut self, simd: S, all: &Leaves, leaf: usize, radius: f32) {
+        self.fill_some(simd, all, leaf, radius, None);
+    }
+
+    /// Those of them that are of `interest`.
+    #[inline(always)]
+    pub(super) fn fill_some<S: Simd>(
+        &mut self,
+        simd: S,
+        all: &Leaves,
+        leaf: usize,
+        radius: f32,
+        interest: Option<Interest<'_>>,
+    ) {
         self.radius = radius;
         self.leaves.clear();
         for k in 0..3 {
@@ -272,6 +303,9 @@ impl Near {
                 while bits != 0 {
                     let other = first + bits.trailing_zeros() as usize;
                     bits &= bits - 1;
+                    if interest.is_some_and(|interest| !interest.has(other, radius)) {
+                        continue;
+                    }
                     #[expect(
                         clippy::cast_possible_truncation,
                         reason = "there are fewer leaves than points, which are u32"

@@ -2,7 +2,7 @@ use std::cmp::Ordering;
 
 use fearless_simd::{Simd, f32x16, prelude::*, u32x16};
 
-use super::leaves::{LANES, Leaves, Near, band};
+use super::leaves::{Interest, LANES, Leaves, Near, band};
 use super::{root, squared_distance, to_u32};
 
 /// An edge of the minimum spanning tree of the mutual reachability.
@@ -31,6 +31,8 @@ impl Edge {
 
 /// The component of padding, and of leaves with points of several components: never that of a point.
 const MIXED: u32 = u32::MAX;
+/// The component of no leaf.
+const NONE: u32 = u32::MAX - 1;
 /// Squared f32 distances are at most 3: as good as infinite.
 const EVERYTHING: f32 = 8.0;
 /// The search for another component starts this far beyond the core distance, and grows by this factor (squared).
@@ -253,7 +255,7 @@ impl Scratch {
                 let place = lowest as usize;
                 let mut radius = GROWTH * (self.cores[place] + band(self.cores[place]));
                 loop {
-                    self.near.fill(simd, leaves, place / LANES, radius);
+                    self.others(simd, leaves, place / LANES, radius, self.component[place]);
                     self.search(simd, leaves, cores, place, radius);
                     if self.best[component].is_some() || radius >= EVERYTHING {
                         break;
@@ -273,7 +275,14 @@ impl Scratch {
             if radius < 0.0 {
                 continue;
             }
-            self.near.fill(simd, leaves, leaf, radius);
+            let own = self.leaf_component[leaf];
+            self.others(
+                simd,
+                leaves,
+                leaf,
+                radius,
+                if own == MIXED { NONE } else { own },
+            );
             for place in leaves.places(leaf) {
                 let limit = self.limit(place, largest);
                 if limit >= 0.0 {
@@ -292,6 +301,18 @@ impl Scratch {
                 edges.push(edge);
             }
         }
+    }
+
+    /// Lists the leaves within `radius` of a leaf that may have better edges out of a component.
+    #[inline(always)]
+    fn others<S: Simd>(&mut self, simd: S, leaves: &Leaves, leaf: usize, radius: f32, not: u32) {
+        let interest = Interest {
+            components: &self.leaf_component,
+            not,
+            cores: &self.leaf_core,
+        };
+        self.near
+            .fill_some(simd, leaves, leaf, radius, Some(interest));
     }
 
     /// How far a place has to look for an edge better than its component's best; negative if it has not.
