@@ -24,6 +24,8 @@ mod golden;
 /// Pipelines on real and simulated recordings: results, determinism, own steps.
 mod pipeline;
 mod support;
+/// The kernel `voxels` on both backends.
+mod voxels;
 
 use libtest_mimic::{Arguments, Trial};
 
@@ -32,6 +34,7 @@ fn main() {
     let mut trials: Vec<Trial> = Vec::new();
     trials.extend(golden::trials());
     trials.extend(agreement::trials());
+    trials.extend(voxels::trials());
     trials.extend(clustering::trials());
     trials.extend(pipeline::trials());
     trials.extend(cli::trials());

@@ -30,6 +30,16 @@ pub enum KernelError {
         /// Number of lines given.
         n_lines: usize,
     },
+    /// A line's weight is negative, not finite, or above the largest that was announced.
+    #[error("the weight of line {line} is {value}, not between 0 and {largest}")]
+    Weight {
+        /// Index of the line.
+        line: usize,
+        /// Its weight.
+        value: f64,
+        /// The largest weight.
+        largest: f64,
+    },
     /// A parameter that makes no sense.
     #[error("{name} = {value}: {needed}")]
     Parameter {

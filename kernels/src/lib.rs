@@ -5,6 +5,7 @@
 //! | kernel | definition | CPU form | GPU form | shader |
 //! |---|---|---|---|---|
 //! | [`cutpoints`] | midpoints of the shortest segments between pairs of lines | `pairs/cpu.rs` | `pairs/gpu.rs` | `pairs.wgsl` |
+//! | [`voxels`] | line segments through each voxel or pixel: counts, weights, lengths | `voxels/cpu.rs` | `voxels/gpu.rs` | `voxels.wgsl` |
 //!
 //! # The rule
 //!
@@ -26,6 +27,7 @@ mod error;
 mod gpu;
 mod line;
 mod pairs;
+pub mod voxels;
 
 pub use backend::Backend;
 pub use error::{KernelError, Result};

@@ -39,6 +39,11 @@ impl<'a> LineSlice<'a> {
         Ok(Self { values, n_columns })
     }
 
+    /// The values, and how many there are a row.
+    pub(crate) fn parts(&self) -> (&'a [f64], usize) {
+        (self.values, self.n_columns)
+    }
+
     /// Number of lines.
     #[must_use]
     pub fn len(&self) -> usize {

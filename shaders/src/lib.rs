@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`PAIRS`] | a bit for each pair of lines that may pass within a given distance of each other |
 //! | [`BIT_LIST`] | the positions of all set bits of a mask, ascending |
+//! | [`VOXELS`] | how many line segments run through each voxel, or with which weight and length |
 //!
 //! The Rust side of each kernel (packing, dispatch, the CPU form and the confirmation in f64) is in
 //! `pept-kernels`. Use these texts directly to run a kernel in an engine of your own.
@@ -33,8 +34,15 @@ pub const BIT_LIST: Shader = Shader {
     entry_points: &["count", "scan", "write"],
 };
 
+/// The voxels that line segments run through: see `wgsl/voxels.wgsl`.
+pub const VOXELS: Shader = Shader {
+    name: "voxels",
+    wgsl: include_str!("../wgsl/voxels.wgsl"),
+    entry_points: &["counts", "sums"],
+};
+
 /// Every shader of this package.
-pub const ALL: &[Shader] = &[PAIRS, BIT_LIST];
+pub const ALL: &[Shader] = &[PAIRS, BIT_LIST, VOXELS];
 
 #[cfg(test)]
 mod tests {

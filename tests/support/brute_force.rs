@@ -72,3 +72,34 @@ fn bounding_box(lines: &[[f64; 7]]) -> [f64; 6] {
         }
     })
 }
+
+/// The cells that a segment runs through and the length in each, by sorting its crossings with all faces. Coordinates are in
+/// cells; for a segment of few binary digits this is exact.
+pub(crate) fn cells(shape: [usize; 3], a: [f64; 3], b: [f64; 3]) -> Vec<(usize, f64)> {
+    let d: [f64; 3] = std::array::from_fn(|k| b[k] - a[k]);
+    let mut times = vec![0.0, 1.0];
+    for k in 0..3 {
+        if d[k] != 0.0 {
+            let faces = (0..=shape[k]).map(|n| (n as f64 - a[k]) / d[k]);
+            times.extend(faces.filter(|t| (0.0..=1.0).contains(t)));
+        }
+    }
+    times.sort_by(f64::total_cmp);
+    times.dedup();
+    if d == [0.0; 3] {
+        times = vec![0.0, 0.0];
+    }
+    let length = d.iter().map(|d| d * d).sum::<f64>().sqrt();
+    let cell = |t: &[f64]| {
+        let mut index = 0;
+        for k in 0..3 {
+            let middle = a[k] + 0.5 * (t[0] + t[1]) * d[k];
+            if !(0.0..=shape[k] as f64).contains(&middle) {
+                return None;
+            }
+            index = index * shape[k] + (middle as usize).min(shape[k] - 1);
+        }
+        Some((index, (t[1] - t[0]) * length))
+    };
+    times.windows(2).filter_map(cell).collect()
+}

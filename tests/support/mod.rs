@@ -88,7 +88,35 @@ pub(crate) fn root() -> &'static Path {
 
 /// A golden array of two dimensions.
 pub(crate) fn golden2(name: &str) -> Array2<f64> {
-    ndarray_npy::read_npy(root().join("tests/golden").join(format!("{name}.npy")))
+    read(&root().join("tests/golden"), name)
+}
+
+/// One that holds real data and stays in `../shared`.
+pub(crate) fn shared_golden2(name: &str) -> Array2<f64> {
+    read(&shared_golden(), name)
+}
+
+/// The values of a golden array of any dimensions, the last one running fastest.
+pub(crate) fn golden_values(name: &str) -> Vec<f64> {
+    let values: ndarray::ArrayD<f64> = read(&root().join("tests/golden"), name);
+    values.iter().copied().collect()
+}
+
+/// Those of one that stays in `../shared`.
+pub(crate) fn shared_golden_values(name: &str) -> Vec<f64> {
+    let values: ndarray::ArrayD<f64> = read(&shared_golden(), name);
+    values.iter().copied().collect()
+}
+
+fn shared_golden() -> PathBuf {
+    let data = recordings().expect("the trial should need the recordings");
+    data.parent()
+        .expect("data should lie in a folder")
+        .join("golden")
+}
+
+fn read<T: ndarray_npy::ReadNpyExt>(folder: &Path, name: &str) -> T {
+    ndarray_npy::read_npy(folder.join(format!("{name}.npy")))
         .unwrap_or_else(|e| panic!("{name}: {e}"))
 }
 

@@ -103,8 +103,8 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
-    /// For the host to read, mapped buffers only.
-    pub(super) fn wgpu(&self) -> &wgpu::Buffer {
+    /// The buffer itself.
+    pub(crate) fn wgpu(&self) -> &wgpu::Buffer {
         &self.buffer
     }
 

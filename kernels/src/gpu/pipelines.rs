@@ -1,6 +1,6 @@
 use std::sync::OnceLock;
 
-use pept_shaders::{BIT_LIST, PAIRS, Shader};
+use pept_shaders::{BIT_LIST, PAIRS, Shader, VOXELS};
 
 use super::Gpu;
 
@@ -11,6 +11,8 @@ pub(crate) enum Pipeline {
     BitCount,
     BitScan,
     BitWrite,
+    VoxelCounts,
+    VoxelSums,
 }
 
 impl Pipeline {
@@ -20,6 +22,8 @@ impl Pipeline {
             Self::BitCount => (&BIT_LIST, "count"),
             Self::BitScan => (&BIT_LIST, "scan"),
             Self::BitWrite => (&BIT_LIST, "write"),
+            Self::VoxelCounts => (&VOXELS, "counts"),
+            Self::VoxelSums => (&VOXELS, "sums"),
         }
     }
 
@@ -30,6 +34,7 @@ impl Pipeline {
             Self::BitCount | Self::BitScan | Self::BitWrite => {
                 crate::pairs::gpu::LIST_WORKGROUP_SIZE
             }
+            Self::VoxelCounts | Self::VoxelSums => crate::voxels::WORKGROUP_SIZE,
         }
     }
 }
@@ -37,7 +42,7 @@ impl Pipeline {
 /// Pipelines that were built.
 #[derive(Debug, Default)]
 pub(super) struct Pipelines {
-    built: [OnceLock<wgpu::ComputePipeline>; 4],
+    built: [OnceLock<wgpu::ComputePipeline>; 6],
     cache: Option<wgpu::PipelineCache>,
 }
 
