@@ -94,7 +94,7 @@ impl DeviceGrid {
                 Some(_) => within
                     .par_iter()
                     .with_min_len(256)
-                    .map(|track| track.faces(planes, amount))
+                    .map(|track| track.faces(grid, planes, amount))
                     .collect(),
                 None => Vec::new(),
             };

@@ -22,6 +22,9 @@ pub struct Grid {
     shape: [usize; 3],
     limits: Cutoffs,
     plane: Option<Plane>,
+    /// Size of a cell along each axis, and cells in a mm.
+    cell: [f64; 3],
+    per_mm: [f64; 3],
 }
 
 impl Grid {
@@ -55,10 +58,13 @@ impl Grid {
                 "1 to 16,383 cells along each axis, 2^31 in all at most",
             ));
         }
+        let width = |k: usize| limits[2 * k + 1] - limits[2 * k];
         Ok(Self {
             shape,
             limits,
             plane: None,
+            cell: std::array::from_fn(|k| width(k) / shape[k] as f64),
+            per_mm: std::array::from_fn(|k| shape[k] as f64 / width(k)),
         })
     }
 
@@ -90,7 +96,7 @@ impl Grid {
     /// Size of a cell along each axis (mm).
     #[must_use]
     pub fn cell_size(&self) -> Vec<f64> {
-        (0..self.n_axes()).map(|axis| self.cell(axis)).collect()
+        self.cell[..self.n_axes()].to_vec()
     }
 
     /// Number of cells. A grid's values lie in memory with the last axis running fastest.
@@ -101,10 +107,6 @@ impl Grid {
 
     fn n_axes(&self) -> usize {
         if self.plane.is_some() { 2 } else { 3 }
-    }
-
-    pub(super) fn cell(&self, axis: usize) -> f64 {
-        (self.limits[2 * axis + 1] - self.limits[2 * axis]) / self.shape[axis] as f64
     }
 
     /// Number of cells along an axis.
@@ -123,8 +125,7 @@ impl Grid {
 
     /// The unit of lengths (mm): no chord of a cell is longer than 2^15 of them.
     pub(super) fn length_unit(&self) -> f64 {
-        let squared: f64 = (0..self.n_axes()).map(|axis| self.cell(axis).powi(2)).sum();
-        squared.sqrt() / 32_768.0
+        self.length([1.0; 3]) / 32_768.0
     }
 
     pub(super) fn plane(&self) -> Option<Plane> {
@@ -133,16 +134,13 @@ impl Grid {
 
     /// A point (as seen in the grid's plane) in cells.
     pub(super) fn in_cells(&self, point: [f64; 3]) -> [f64; 3] {
-        std::array::from_fn(|k| {
-            let (lo, hi) = (self.limits[2 * k], self.limits[2 * k + 1]);
-            (point[k] - lo) * (self.shape[k] as f64 / (hi - lo))
-        })
+        std::array::from_fn(|k| (point[k] - self.limits[2 * k]) * self.per_mm[k])
     }
 
     /// Length of a vector given in cells (mm).
     pub(super) fn length(&self, cells: [f64; 3]) -> f64 {
         let squared: f64 = (0..self.n_axes())
-            .map(|axis| (cells[axis] * self.cell(axis)).powi(2))
+            .map(|axis| (cells[axis] * self.cell[axis]).powi(2))
             .sum();
         squared.sqrt()
     }

@@ -23,8 +23,6 @@ pub(super) struct Track {
     gap: [u32; 3],
     /// Extent.
     delta: [u32; 3],
-    /// Length in the grid's units.
-    length: u32,
     /// What it counts, in units.
     weight: u32,
 }
@@ -76,7 +74,6 @@ impl Track {
             last: [0; 3],
             gap: [ONE; 3],
             delta: [0; 3],
-            length: 0,
             weight: 1,
         };
         for k in 0..3 {
@@ -104,17 +101,18 @@ impl Track {
             };
             track.delta[k] = a.abs_diff(b);
         }
-        let cells = track.delta.map(|d| f64::from(d) / f64::from(ONE));
-        let units = grid.length(cells) / grid.length_unit();
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a length within 16,383 cells of 2^15 units"
-        )]
-        {
-            track.length = units.round() as u32;
-        }
         Some(track)
+    }
+
+    /// Length in the grid's units.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a length within 16,383 cells of 2^15 units"
+    )]
+    fn length(&self, grid: &Grid) -> u32 {
+        let cells = self.delta.map(|d| f64::from(d) / f64::from(ONE));
+        (grid.length(cells) / grid.length_unit()).round() as u32
     }
 
     pub(super) fn with_weight(self, weight: u32) -> Self {
@@ -244,7 +242,7 @@ impl Track {
     }
 
     /// Where the faces lie, for the same planes.
-    pub(super) fn faces(&self, planes: &Range<u32>, amount: Amount) -> Faces {
+    pub(super) fn faces(&self, grid: &Grid, planes: &Range<u32>, amount: Amount) -> Faces {
         let lengths = amount == Amount::Length;
         let mut faces = Faces {
             weight: self.weight,
@@ -254,12 +252,13 @@ impl Track {
         if !lengths {
             return faces;
         }
+        let total = self.length(grid);
         let (from, to) = self.steps_within(planes);
         let mut at = [0; 3];
         let mut between = [0; 3];
         for k in 0..3 {
             let along = |distance: u32| -> u64 {
-                let exact = (u128::from(distance) * u128::from(self.length)) << 32;
+                let exact = (u128::from(distance) * u128::from(total)) << 32;
                 u64::try_from(exact / u128::from(self.delta[k])).unwrap_or(u64::MAX)
             };
             // An axis without faces has no position, one with a single face no distance.
@@ -280,7 +279,7 @@ impl Track {
         faces.end = if to[0] < self.n_faces(0) {
             length(nth(0, to[0]))
         } else {
-            self.length
+            total
         };
         faces.x = nth(0, from[0]);
         faces.y = nth(1, from[1]);
@@ -346,23 +345,25 @@ impl Walk {
         }
     }
 
-    /// Crosses the next face, or all that come at once: the shader's `step`. Returns which.
+    /// Crosses the next face, or all that come at once: the shader's `step`. Returns which, as masks of all or no bits.
+    ///
+    /// Without branches: they would be mispredicted every other time.
     #[inline(always)]
-    fn step(&mut self) -> [bool; 3] {
-        let x = self.xy <= 0 && self.xz <= 0;
-        let y = self.xy >= 0 && self.yz <= 0;
-        let z = self.xz >= 0 && self.yz >= 0;
-        let select = |value: i32, take: bool| value & -i32::from(take);
-        let moved = |value: u32, take: bool| value & u32::from(take).wrapping_neg();
-        self.first = self
-            .first
-            .wrapping_add(moved(self.move_x, x))
+    fn step(&mut self) -> [i32; 3] {
+        let at_most_zero = |order: i32| (order - 1) >> 31;
+        let at_least_zero = |order: i32| !(order >> 31);
+        let x = at_most_zero(self.xy) & at_most_zero(self.xz);
+        let y = at_least_zero(self.xy) & at_most_zero(self.yz);
+        let z = at_least_zero(self.xz) & at_least_zero(self.yz);
+        let moved = |by: u32, mask: i32| by & mask.cast_unsigned();
+        let moves = moved(self.move_x, x)
             .wrapping_add(moved(self.move_y, y))
             .wrapping_add(moved(self.move_z, z));
-        self.xy += select(self.twice_y, x) - select(self.twice_x, y);
-        self.xz += select(self.twice_z, x) - select(self.twice_x, z);
-        self.yz += select(self.twice_z, y) - select(self.twice_y, z);
-        self.n_steps -= u32::from(x) + u32::from(y) + u32::from(z);
+        self.first = self.first.wrapping_add(moves);
+        self.xy += (self.twice_y & x) - (self.twice_x & y);
+        self.xz += (self.twice_z & x) - (self.twice_x & z);
+        self.yz += (self.twice_z & y) - (self.twice_y & z);
+        self.n_steps = self.n_steps.wrapping_add_signed(x + y + z);
         [x, y, z]
     }
 
@@ -384,14 +385,14 @@ impl Walk {
             let before = walk.first;
             let [x, y, z] = walk.step();
             let mut position = at.z;
-            if z {
+            if z != 0 {
                 at.z = at.z.wrapping_add(at.between_z);
             }
-            if y {
+            if y != 0 {
                 position = at.y;
                 at.y = at.y.wrapping_add(at.between_y);
             }
-            if x {
+            if x != 0 {
                 position = at.x;
                 at.x = at.x.wrapping_add(at.between_x);
             }
