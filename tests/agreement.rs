@@ -2,8 +2,10 @@ use std::ops::Range;
 
 use libtest_mimic::Trial;
 use pept::Backend;
-use pept::kernels::cutpoints::{Cutpoint, Params, on, on_samples};
-use pept::kernels::{KernelError, LineSlice};
+use pept::kernels::cutpoints::{Cutpoint, Params, in_pieces, on, on_samples};
+use pept::kernels::{KernelError, LineSlice, minpoints};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 
@@ -13,7 +15,7 @@ use crate::support::{Needs, brute_force, on_every_backend};
 type Body = (&'static str, fn(&Backend));
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let bodies: [Body; 10] = [
+    let bodies: [Body; 15] = [
         (
             "random_lines_give_the_cutpoints_of_brute_force",
             random_lines,
@@ -42,15 +44,16 @@ pub(crate) fn trials() -> Vec<Trial> {
         ),
         ("no_lines_give_no_cutpoints", no_lines),
         ("lines_that_are_not_finite_are_refused", not_finite),
+        ("nasty_lines_lose_no_cutpoint", nasty_lines),
+        ("pieces_are_the_whole_in_order", pieces),
+        ("minpoints_are_those_of_brute_force", all_minpoints),
+        ("nasty_lines_lose_no_minpoint", nasty_minpoints),
+        ("samples_of_minpoints_are_independent", samples_of_minpoints),
     ];
     bodies
         .into_iter()
         .flat_map(|(name, body)| {
-            on_every_backend(
-                &format!("agreement::cutpoints::{name}"),
-                Needs::Nothing,
-                body,
-            )
+            on_every_backend(&format!("agreement::{name}"), Needs::Nothing, body)
         })
         .collect()
 }
@@ -294,5 +297,197 @@ fn not_finite(backend: &Backend) {
                 Err(KernelError::NotFinite { line: 2 })
             );
         }
+    }
+}
+
+/// Lines near each other in every bad way: a base line, turned and moved by anything from nothing to far too much.
+fn nasty() -> impl Strategy<Value = Vec<[f64; 7]>> {
+    let signed = |x: f64| prop_oneof![Just(0.0), Just(x), Just(-x), -x..x];
+    let scale = prop_oneof![Just(1e-3), Just(1.0), Just(300.0), Just(1e6)];
+    let line = (
+        prop::array::uniform3(signed(1.0)),
+        prop::array::uniform3(signed(1.0)),
+        prop::sample::select(vec![0.0, 1e-16, 1e-12, 1e-8, 1e-4, 1e-2, 1.0]),
+        prop::sample::select(vec![0.0, 1e-9, 1e-3, 1.0]),
+        prop::bool::weighted(0.05),
+    );
+    let lines = prop::collection::vec(line, 2..9);
+    (
+        scale,
+        signed(1e6),
+        prop::array::uniform3(signed(1.0)),
+        lines,
+    )
+        .prop_map(|(scale, shift, base, lines)| {
+            let row = |(n, (turn, shove, angle, distance, is_point))| {
+                let (turn, shove): ([f64; 3], [f64; 3]) = (turn, shove);
+                let end = |s: f64| -> [f64; 3] {
+                    std::array::from_fn(|k| {
+                        let along = base[k] + angle * turn[k];
+                        shift + scale * (distance * shove[k] + s * along)
+                    })
+                };
+                let a = end(-1.0);
+                let b = if is_point { a } else { end(1.0) };
+                [n as f64, a[0], a[1], a[2], b[0], b[1], b[2]]
+            };
+            (0..).zip(lines).map(row).collect()
+        })
+}
+
+fn run<T: std::fmt::Debug>(
+    backend: &Backend,
+    cases: u32,
+    strategy: impl Strategy<Value = T>,
+    test: impl Fn(T) -> Result<(), TestCaseError>,
+) {
+    let config = Config {
+        cases: if matches!(backend, Backend::Cpu) {
+            10 * cases
+        } else {
+            cases
+        },
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    TestRunner::new_with_rng(config, rng)
+        .run(&strategy, test)
+        .unwrap();
+}
+
+/// With thresholds from nothing to everything, and exactly at the distance of the first pair, and next to it.
+fn nasty_lines(backend: &Backend) {
+    let thresholds = prop::sample::select(vec![0.0, 1e-12, 1e-6, 1e-3, 0.5, 100.0, 1e9]);
+    run(backend, 100, (nasty(), thresholds), |(lines, threshold)| {
+        let mut tried = vec![threshold];
+        if let Some((squared, _)) = brute_force::closest(&lines[0], &lines[1]) {
+            let distance = squared.sqrt();
+            tried.extend([distance.next_down().max(0.0), distance, distance.next_up()]);
+        }
+        for max_distance in tried.into_iter().filter(|distance| distance.is_finite()) {
+            let cutoffs = [-1e7, 1e7, -1e7, 1e7, -1e7, 1e7];
+            for cutoffs in [None, Some(cutoffs)] {
+                let params = Params::new(max_distance);
+                let params = cutoffs.map_or(params, |cutoffs| params.cutoffs(cutoffs));
+                let found = on(backend, LineSlice::from_rows(&lines), &params).unwrap();
+                let expected = brute_force::cutpoints(&lines, max_distance, cutoffs);
+                prop_assert_eq!(found, expected);
+            }
+        }
+        Ok(())
+    });
+}
+
+fn pieces(backend: &Backend) {
+    let mut rng = Pcg64::seed_from_u64(9);
+    let lines = screen_lines(&mut rng, 2_000, [250.0, 250.0, 350.0], 350.0);
+    let mut lines_with_far_ones = lines.clone();
+    lines_with_far_ones.insert(0, [0.0, 1e5, 1e5, 0.0, 1e5, 1e5 + 1.0, 0.0]);
+    for lines in [&lines, &lines_with_far_ones] {
+        let lines = LineSlice::from_rows(lines);
+        let params = Params::new(0.5);
+        let (mut all, mut n_pieces) = (Vec::new(), 0);
+        let everything = in_pieces(backend, lines, &params, |piece| {
+            all.extend_from_slice(piece);
+            n_pieces += 1;
+            std::ops::ControlFlow::Continue(())
+        });
+        everything.unwrap();
+        assert_eq!(all, on(&Backend::Cpu, lines, &params).unwrap());
+        assert!(
+            all.len() > 50_000 && n_pieces > 10,
+            "{} in {n_pieces}",
+            all.len()
+        );
+        let mut first = Vec::new();
+        let only_the_first = in_pieces(backend, lines, &params, |piece| {
+            first.extend_from_slice(piece);
+            std::ops::ControlFlow::Break(())
+        });
+        only_the_first.unwrap();
+        assert!(first.len() < all.len() && all.starts_with(&first));
+    }
+}
+
+/// Points and lines of the n-th minpoints.
+fn rows(found: &minpoints::Minpoints) -> Vec<([f64; 4], Vec<u32>)> {
+    let row = |(n, point): (usize, &[f64; 4])| (*point, found.lines(n).to_vec());
+    found.points().iter().enumerate().map(row).collect()
+}
+
+fn all_minpoints(backend: &Backend) {
+    let mut rng = Pcg64::seed_from_u64(10);
+    let mut n_found = 0;
+    for (n, num_lines) in [
+        (1, 2),
+        (2, 2),
+        (90, 2),
+        (2, 3),
+        (40, 3),
+        (70, 3),
+        (30, 4),
+        (18, 5),
+        (14, 6),
+    ] {
+        let lines = screen_lines(&mut rng, n, [250.0, 250.0, 350.0], 350.0);
+        for max_distance in [0.0, 0.5, 2.0, 1e9] {
+            for cutoffs in [None, Some([247.0, 253.0, 240.0, 260.0, 200.0, 500.0])] {
+                let params = minpoints::Params::new(num_lines, max_distance);
+                let params = cutoffs.map_or(params, |cutoffs| params.cutoffs(cutoffs));
+                let found = minpoints::on(backend, LineSlice::from_rows(&lines), &params).unwrap();
+                let expected = brute_force::minpoints(&lines, num_lines, max_distance, cutoffs);
+                assert_eq!(
+                    rows(&found),
+                    expected,
+                    "{num_lines} of {n}, {max_distance} mm"
+                );
+                n_found += found.len();
+            }
+        }
+    }
+    assert!(n_found > 50_000, "{n_found}");
+    let bad = minpoints::on(
+        backend,
+        LineSlice::from_rows(&[]),
+        &minpoints::Params::new(1, 0.5),
+    );
+    assert!(matches!(
+        bad,
+        Err(KernelError::Parameter {
+            name: "num_lines",
+            ..
+        })
+    ));
+}
+
+fn nasty_minpoints(backend: &Backend) {
+    let thresholds = prop::sample::select(vec![0.0, 1e-12, 1e-6, 1e-3, 0.5, 100.0, 1e9]);
+    let strategy = (nasty(), thresholds, 2_usize..5);
+    run(
+        backend,
+        100,
+        strategy,
+        |(lines, max_distance, num_lines)| {
+            let params = minpoints::Params::new(num_lines, max_distance);
+            let found = minpoints::on(backend, LineSlice::from_rows(&lines), &params).unwrap();
+            let expected = brute_force::minpoints(&lines, num_lines, max_distance, None);
+            prop_assert_eq!(rows(&found), expected);
+            Ok(())
+        },
+    );
+}
+
+fn samples_of_minpoints(backend: &Backend) {
+    let mut rng = Pcg64::seed_from_u64(11);
+    let lines = screen_lines(&mut rng, 150, [250.0, 250.0, 350.0], 350.0);
+    let samples = [0..40, 10..50, 60..60, 61..62, 50..110, 149..150];
+    let params = minpoints::Params::new(3, 1.0);
+    let found =
+        minpoints::on_samples(backend, LineSlice::from_rows(&lines), &samples, &params).unwrap();
+    assert_eq!(found.len(), samples.len());
+    for (range, found) in samples.into_iter().zip(&found) {
+        let expected = brute_force::minpoints(&lines[range], 3, 1.0, None);
+        assert_eq!(rows(found), expected);
     }
 }

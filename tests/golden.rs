@@ -1,6 +1,6 @@
 use approx::assert_abs_diff_eq;
 use libtest_mimic::Trial;
-use pept::kernels::{LineSlice, cutpoints};
+use pept::kernels::{LineSlice, cutpoints, minpoints};
 use pept::pipeline::{Pipeline, Step};
 use pept::tracking::Centroids;
 use pept::trajectory::Segregate;
@@ -30,6 +30,16 @@ pub(crate) fn trials() -> Vec<Trial> {
         "golden::cutpoints_real_counts",
         Needs::Recordings,
         real_samples_have_the_peers_numbers,
+    ));
+    trials.extend(on_every_backend(
+        "golden::minpoints_k3",
+        Needs::Nothing,
+        |backend| minpoints_are_those_of_the_peer("minpoints_k3", 3, 0.5, backend),
+    ));
+    trials.extend(on_every_backend(
+        "golden::minpoints_k4",
+        Needs::Nothing,
+        |backend| minpoints_are_those_of_the_peer("minpoints_k4", 4, 1.0, backend),
     ));
     for (name, phi) in [("hdbscan_small", 20), ("hdbscan_medium", 40)] {
         trials.push(trial(
@@ -84,6 +94,30 @@ fn cutpoints_are_those_of_the_peer(name: &str, max_distance: f64, backend: &Back
         .flat_map(|row| [row[0], row[1], row[2], row[3]])
         .collect();
     assert_abs_diff_eq!(found[..], expected[..], epsilon = 1e-9);
+}
+
+fn minpoints_are_those_of_the_peer(
+    name: &str,
+    num_lines: usize,
+    max_distance: f64,
+    backend: &Backend,
+) {
+    let lines = golden2(&format!("{name}__lines"));
+    let cutoffs: [f64; 6] = golden1(&format!("{name}__cutoffs")).try_into().unwrap();
+    let expected = golden2(&format!("{name}__minpoints"));
+    let lines = LineSlice::new(lines.as_slice().unwrap(), lines.ncols()).unwrap();
+    let params = minpoints::Params::new(num_lines, max_distance).cutoffs(cutoffs);
+    let found = minpoints::on(backend, lines, &params).unwrap();
+    assert_eq!(found.len(), expected.nrows());
+    for (n, row) in expected.rows().into_iter().enumerate() {
+        let lines: Vec<f64> = found.lines(n).iter().map(|&line| f64::from(line)).collect();
+        assert_eq!(lines[..], row.as_slice().unwrap()[4..]);
+        assert_abs_diff_eq!(
+            found.points()[n][..],
+            row.as_slice().unwrap()[..4],
+            epsilon = 1e-9
+        );
+    }
 }
 
 fn real_samples_have_the_peers_numbers(backend: &Backend) {

@@ -151,50 +151,6 @@ pub fn in_pieces(
     })
 }
 
-/// The order of cutpoints by time, ties in the order in which they stand: indices into `found`.
-///
-/// One stable pass over buckets of time; the few of a bucket are sorted.
-#[must_use]
-pub fn time_order(found: &[Cutpoint]) -> Vec<u32> {
-    let (first, last) = found
-        .iter()
-        .fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), point| {
-            (a.min(point.t), b.max(point.t))
-        });
-    let n_buckets = found.len();
-    let per_ms = (n_buckets as f64 - 0.5) / (last - first);
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "`as` saturates, and gives 0 for NaN where all times are equal"
-    )]
-    let bucket = |point: &Cutpoint| (((point.t - first) * per_ms) as usize).min(n_buckets - 1);
-    let mut ends = vec![0_u32; n_buckets];
-    for point in found {
-        ends[bucket(point)] += 1;
-    }
-    let mut before = 0;
-    for end in &mut ends {
-        (before, *end) = (before + *end, before); // its first place
-    }
-    let mut order = vec![0; found.len()];
-    for (n, point) in (0..).zip(found) {
-        let place = &mut ends[bucket(point)];
-        order[*place as usize] = n;
-        *place += 1;
-    }
-    let time = |n: u32| found[n as usize].t;
-    let mut start = 0;
-    for end in ends {
-        let bucket = &mut order[start..end as usize];
-        if bucket.len() > 1 {
-            bucket.sort_by(|&a, &b| time(a).total_cmp(&time(b)));
-        }
-        start = end as usize;
-    }
-    order
-}
-
 /// Decides about pairs in f64.
 #[derive(Debug)]
 struct Confirm<'a> {
@@ -386,34 +342,6 @@ mod tests {
             &Params::new(1.0).cutoffs(BOX),
         );
         assert_eq!(found.unwrap(), []);
-    }
-
-    #[test]
-    fn time_order_is_that_of_a_stable_sort() {
-        let point = |t: f64| Cutpoint {
-            t,
-            x: 0.0,
-            y: 0.0,
-            z: 0.0,
-            i: 0,
-            j: 0,
-        };
-        let cases: [&[f64]; 8] = [
-            &[],
-            &[1.0],
-            &[2.0, 1.0, 2.0, 1.0, 0.5],
-            &[3.0; 5],
-            &[1e-300, 0.0, 1e300, -1e300, 0.0, -0.0],
-            &[f64::MAX, f64::MIN, 0.0],
-            &[1.0, 1.0 + f64::EPSILON, 1.0, 1.0 + f64::EPSILON],
-            &[5.0, 4.0, 3.0, 2.0, 1.0, 0.0, 1e9],
-        ];
-        for times in cases {
-            let found: Vec<Cutpoint> = times.iter().copied().map(point).collect();
-            let mut expected: Vec<u32> = (0..).take(times.len()).collect();
-            expected.sort_by(|&a, &b| times[a as usize].total_cmp(&times[b as usize]));
-            assert_eq!(time_order(&found), expected, "{times:?}");
-        }
     }
 
     #[test]

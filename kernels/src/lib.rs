@@ -5,12 +5,14 @@
 //! | kernel | definition | CPU form | GPU form | shader |
 //! |---|---|---|---|---|
 //! | [`cutpoints`] | midpoints of the shortest segments between pairs of lines | `pairs/cpu.rs` | `pairs/gpu.rs` | `pairs.wgsl` |
+//! | [`minpoints`] | points nearest to combinations of lines | `pairs/cpu.rs` | `pairs/gpu.rs` | `pairs.wgsl` |
 //! | [`voxels`] | line segments through each voxel or pixel: counts, weights, lengths | `voxels/cpu.rs` | `voxels/gpu.rs` | `voxels.wgsl` |
 //!
 //! # The rule
 //!
-//! Both forms return the same bits. For cutpoints an f32 filter with a proven guard band *proposes*
-//! pairs, on either backend, and one f64 function *decides* and computes: `pairs/filter.rs`.
+//! Both forms return the same bits. For cutpoints and minpoints an f32 filter with a proven guard band *proposes*
+//! pairs of lines, on either backend, and one f64 function *decides* and computes: `pairs/filter.rs`. For voxels both forms take the
+//! same steps in integers: `voxels/walk.rs`.
 
 #![cfg_attr(
     test,
@@ -26,6 +28,8 @@ mod error;
 #[cfg(feature = "gpu")]
 mod gpu;
 mod line;
+pub mod minpoints;
+mod order;
 mod pairs;
 pub mod voxels;
 
@@ -34,5 +38,6 @@ pub use error::{KernelError, Result};
 #[cfg(feature = "gpu")]
 pub use gpu::{Gpu, adapters};
 pub use line::{Cutoffs, LineSlice};
+pub use order::time_order;
 #[cfg(feature = "gpu")]
 pub use wgpu;

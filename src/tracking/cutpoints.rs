@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use crate::Backend;
 use crate::data::{Attribute, LineData, PointData, array_of_rows};
 use crate::error::{Error, Result};
-use crate::kernels::{Cutoffs, KernelError, cutpoints};
+use crate::kernels::{Cutoffs, KernelError, cutpoints, time_order};
 use crate::pipeline::{Context, Filter};
 
 /// Midpoints of the shortest segments between all pairs of a sample's lines that pass close to each other.
@@ -67,7 +67,8 @@ impl Cutpoints {
         };
         let n_columns = 4 + extra.len();
         let mut values = Vec::with_capacity(found.len() * n_columns);
-        for n in cutpoints::time_order(found) {
+        let times: Vec<f64> = found.iter().map(|point| point.t).collect();
+        for n in time_order(&times) {
             let point = &found[n as usize];
             values.extend([point.t, point.x, point.y, point.z]);
             if self.append_indices {

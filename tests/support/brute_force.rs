@@ -1,4 +1,4 @@
-//! Cutpoints as their definition reads, over all pairs in f64: the oracle of the kernel.
+//! Kernels as their definitions read, over everything, in f64: the oracles.
 
 use pept::kernels::cutpoints::Cutpoint;
 
@@ -71,6 +71,95 @@ fn bounding_box(lines: &[[f64; 7]]) -> [f64; 6] {
             ends.fold(f64::NEG_INFINITY, f64::max)
         }
     })
+}
+
+/// All minpoints of a sample, in lexicographic order: point and lines.
+pub(crate) fn minpoints(
+    lines: &[[f64; 7]],
+    num_lines: usize,
+    max_distance: f64,
+    cutoffs: Option<[f64; 6]>,
+) -> Vec<([f64; 4], Vec<u32>)> {
+    let cutoffs = cutoffs.unwrap_or_else(|| bounding_box(lines));
+    let mut found = Vec::new();
+    let mut chosen: Vec<usize> = (0..num_lines).collect();
+    while chosen.iter().all(|&n| n < lines.len()) {
+        if let Some(point) = minpoint(lines, &chosen, max_distance, &cutoffs) {
+            found.push((point, chosen.iter().map(|&n| n as u32).collect()));
+        }
+        // The next combination.
+        let room = |k: usize| lines.len() - (num_lines - k);
+        match (0..num_lines).rev().find(|&k| chosen[k] < room(k)) {
+            Some(k) => {
+                let first = chosen[k] + 1;
+                for (n, line) in chosen[k..].iter_mut().enumerate() {
+                    *line = first + n;
+                }
+            }
+            None => break,
+        }
+    }
+    found
+}
+
+fn minpoint(
+    lines: &[[f64; 7]],
+    chosen: &[usize],
+    max_distance: f64,
+    cutoffs: &[f64; 6],
+) -> Option<[f64; 4]> {
+    let k = chosen.len() as f64;
+    let (mut a, mut b, mut t) = ([[0.0; 3]; 3], [0.0; 3], 0.0);
+    let mut unit = Vec::new();
+    for &n in chosen {
+        let [time, x1, y1, z1, x2, y2, z2] = lines[n];
+        let (p, d) = ([x1, y1, z1], [x2 - x1, y2 - y1, z2 - z1]);
+        let length = (d[0] * d[0] + d[1] * d[1] + d[2] * d[2]).sqrt();
+        let u = d.map(|d| d / length);
+        let projector: [[f64; 3]; 3] = std::array::from_fn(|i| {
+            std::array::from_fn(|j| {
+                if i == j {
+                    1.0 - u[i] * u[i]
+                } else {
+                    -(u[i] * u[j])
+                }
+            })
+        });
+        for i in 0..3 {
+            for j in 0..3 {
+                a[i][j] += projector[i][j];
+            }
+            b[i] += projector[i][0] * p[0] + projector[i][1] * p[1] + projector[i][2] * p[2];
+        }
+        t += time;
+        unit.push((p, u));
+    }
+    let cofactor = |i: usize, j: usize| {
+        let (r, s) = ((i + 1) % 3, (i + 2) % 3);
+        let (c, d) = ((j + 1) % 3, (j + 2) % 3);
+        a[r][c] * a[s][d] - a[r][d] * a[s][c]
+    };
+    let determinant =
+        a[0][0] * cofactor(0, 0) + a[0][1] * cofactor(0, 1) + a[0][2] * cofactor(0, 2);
+    // NaN is singular too.
+    if determinant / (k * k * k) <= 1e-12 || determinant.is_nan() {
+        return None;
+    }
+    let scale = 1.0 / determinant;
+    let x: [f64; 3] = std::array::from_fn(|i| {
+        (cofactor(i, 0) * b[0] + cofactor(i, 1) * b[1] + cofactor(i, 2) * b[2]) * scale
+    });
+    let inside = (0..3).all(|k| cutoffs[2 * k] <= x[k] && x[k] <= cutoffs[2 * k + 1]);
+    let near = unit.iter().all(|(p, u)| {
+        let w: [f64; 3] = std::array::from_fn(|k| x[k] - p[k]);
+        let c = [
+            w[1] * u[2] - w[2] * u[1],
+            w[2] * u[0] - w[0] * u[2],
+            w[0] * u[1] - w[1] * u[0],
+        ];
+        (c[0] * c[0] + c[1] * c[1] + c[2] * c[2]).sqrt() <= max_distance
+    });
+    (inside && near).then_some([t / k, x[0], x[1], x[2]])
 }
 
 /// The cells that a segment runs through and the length in each, by sorting its crossings with all faces. Coordinates are in

@@ -136,6 +136,9 @@ pub(super) fn for_each(
         }
         next = after;
     }
+    if line < batch.n_lines() {
+        let _ = work(line..batch.n_lines(), &Proposals::Cpu(batch)); // none has partners
+    }
     Ok(())
 }
 

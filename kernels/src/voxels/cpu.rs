@@ -78,10 +78,7 @@ fn count_together(lanes: &[Walk; LANES], cells: &mut [u32]) {
         signed(|walk| walk.yz),
     );
     loop {
-        let mut least = i32::MAX;
-        for n in 0..LANES {
-            least = least.min(n_steps[n]);
-        }
+        let least = n_steps.iter().fold(i32::MAX, |least, &n| least.min(n));
         if least <= 0 {
             break;
         }
