@@ -21,6 +21,8 @@ mod clustering;
 
 /// What is said of each kernel and step by vectors made with the Python package `pept`.
 mod golden;
+/// Devices: lost ones, small ones, those of a host program; memory; threads.
+mod gpu;
 /// Pipelines on real and simulated recordings: results, determinism, own steps.
 mod pipeline;
 mod support;
@@ -35,6 +37,7 @@ fn main() {
     trials.extend(golden::trials());
     trials.extend(agreement::trials());
     trials.extend(voxels::trials());
+    trials.extend(gpu::trials());
     trials.extend(clustering::trials());
     trials.extend(pipeline::trials());
     trials.extend(cli::trials());

@@ -26,7 +26,10 @@ impl Backend {
     pub fn auto() -> Self {
         #[cfg(feature = "gpu")]
         match Gpu::new() {
-            Ok(gpu) if !gpu.is_software() => return Self::Gpu(gpu.falling_back()),
+            Ok(gpu) if !gpu.is_software() => {
+                let required = std::env::var_os("PEPT_REQUIRE_GPU").is_some_and(|v| v == "1");
+                return Self::Gpu(if required { gpu } else { gpu.with_fallback() });
+            }
             Ok(gpu) => tracing::debug!(
                 adapter = gpu.name(),
                 "software adapter ignored, kernels run on the CPU"

@@ -23,6 +23,7 @@
 )]
 
 mod backend;
+mod background;
 pub mod cutpoints;
 mod error;
 #[cfg(feature = "gpu")]
@@ -34,6 +35,7 @@ mod pairs;
 pub mod voxels;
 
 pub use backend::Backend;
+pub use background::background;
 pub use error::{KernelError, Result};
 #[cfg(feature = "gpu")]
 pub use gpu::{Gpu, adapters};

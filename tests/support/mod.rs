@@ -57,6 +57,14 @@ pub(crate) fn on_every_backend(name: &str, needs: Needs, body: fn(&Backend)) -> 
     vec![cpu, gpu]
 }
 
+/// A trial that makes a device of its own.
+pub(crate) fn on_a_gpu(name: &str, body: fn()) -> Trial {
+    if gpu().is_some() || gpu_is_required() {
+        return trial(name, Needs::Nothing, body);
+    }
+    Trial::test(format!("{name} [ignored: no GPU adapter]"), || Ok(())).with_ignored_flag(true)
+}
+
 fn gpu_is_required() -> bool {
     std::env::var_os("PEPT_REQUIRE_GPU").is_some_and(|value| value == "1")
 }

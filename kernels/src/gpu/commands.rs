@@ -179,9 +179,20 @@ impl Gpu {
             timeout: Some(TIMEOUT),
         });
         self.check_lost()?;
-        polled.map_err(|error| KernelError::Gpu {
-            reason: error.to_string(),
-        })?;
+        match polled {
+            Ok(_) => {}
+            // Submitted without an error, but never taken: a lost device says nothing else.
+            Err(error @ wgpu::PollError::WrongSubmissionIndex(..)) => {
+                return Err(KernelError::DeviceLost {
+                    reason: error.to_string(),
+                });
+            }
+            Err(error) => {
+                return Err(KernelError::Gpu {
+                    reason: error.to_string(),
+                });
+            }
+        }
         for _ in 0..n_readbacks {
             match mapped.recv_timeout(TIMEOUT) {
                 Ok(Ok(())) => {}

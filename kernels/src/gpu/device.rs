@@ -188,11 +188,11 @@ impl Gpu {
         self.inner.pool.set_budget(bytes);
     }
 
-    /// A handle whose failures the CPU makes up for, unless a GPU is required.
-    pub(crate) fn falling_back(self) -> Self {
-        let required = std::env::var_os("PEPT_REQUIRE_GPU").is_some_and(|value| value == "1");
+    /// A handle whose failures (device lost, out of memory) the CPU makes up for, with the same results and one warning.
+    #[must_use]
+    pub fn with_fallback(self) -> Self {
         Self {
-            falls_back: !required,
+            falls_back: true,
             ..self
         }
     }
