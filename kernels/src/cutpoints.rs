@@ -151,6 +151,30 @@ pub fn in_pieces(
     })
 }
 
+/// How many pairs of lines the filter looks at (each once, however many samples share it) and proposes: its work alone, to be timed
+/// and tuned. The second number may differ between adapters; confirmed points never do.
+///
+/// # Errors
+/// See [`on_samples`].
+pub fn count_candidates(
+    backend: &Backend,
+    lines: LineSlice<'_>,
+    samples: &[Range<usize>],
+    params: &Params,
+) -> Result<(u64, u64)> {
+    params.check()?;
+    let batch = Batch::checked(lines, samples, &params.near())?;
+    let found = batch.map(backend, |lines, proposals| {
+        let (mut partners, mut found) = (Vec::new(), 0);
+        for i in lines {
+            proposals.partners(i, &mut partners);
+            found += partners.len() as u64;
+        }
+        found
+    })?;
+    Ok((batch.n_pairs(), found.into_iter().sum()))
+}
+
 /// Decides about pairs in f64.
 #[derive(Debug)]
 struct Confirm<'a> {

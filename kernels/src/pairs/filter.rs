@@ -79,8 +79,8 @@ impl Filter {
         padding: 0,
     };
 
-    /// Whether a pair is a candidate.
-    #[inline(always)]
+    /// Whether a pair is a candidate: what `cpu.rs` and the shader compute for many.
+    #[cfg(test)]
     pub(super) fn proposes(&self, a: &[f32; 6], b: &[f32; 6]) -> bool {
         let t = a[0] * b[3] + a[1] * b[4] + a[2] * b[5] + a[3] * b[0] + a[4] * b[1] + a[5] * b[2];
         let c = a[0] * b[0] + a[1] * b[1] + a[2] * b[2];

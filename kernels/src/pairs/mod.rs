@@ -11,6 +11,7 @@ pub(crate) mod gpu;
 
 use std::ops::{ControlFlow, Range};
 
+use fearless_simd::Level;
 use rayon::prelude::*;
 
 use crate::backend::Backend;
@@ -68,6 +69,7 @@ pub(crate) struct Batch {
     /// The samples' lines, as ranges of `rays`.
     pub(crate) samples: Vec<Sample>,
     filter: Filter,
+    level: Level,
 }
 
 /// A sample of a [`Batch`].
@@ -112,9 +114,13 @@ impl Batch {
         let half: [f64; 3] = std::array::from_fn(|k| 0.5 * union[2 * k + 1] - 0.5 * union[2 * k]);
         let rho = norm(half) + near.distance;
 
+        // Lines of no sample need no preparation.
+        let used = || samples.iter().filter(|rows| !rows.is_empty());
+        let first = used().map(|rows| rows.start).min().unwrap_or(0);
+        let end = used().map(|rows| rows.end).max().unwrap_or(0);
         let (mut rays, mut rows, mut moments) = (Vec::new(), Vec::new(), Vec::<[f64; 6]>::new());
         let (mut r_m, mut reach) = (0.0_f64, 0.0_f64);
-        for (row, line) in (0u32..).zip(lines.rows()) {
+        for (row, line) in (count(first)..).zip(lines.range(&(first..end)).rows()) {
             let ray = Ray::new(line);
             if ray.u.iter().all(|&u| u == 0.0) {
                 continue; // no direction: no kernel accepts it
@@ -163,6 +169,7 @@ impl Batch {
             rows,
             samples,
             filter: Filter::new(2.0 * near.distance, r_m, reach, scale, band),
+            level: Level::new(),
         }
     }
 
@@ -174,6 +181,13 @@ impl Batch {
     /// Number of lines, without padding.
     pub(crate) fn n_lines(&self) -> usize {
         self.rays.len()
+    }
+
+    /// Pairs of lines that share a sample.
+    pub(crate) fn n_pairs(&self) -> u64 {
+        (0..self.n_lines())
+            .map(|i| self.later(i).len() as u64)
+            .sum()
     }
 
     /// The box around the cutoffs of all samples.
@@ -255,6 +269,7 @@ impl Proposals<'_> {
             Self::Cpu(batch) => {
                 let later = batch.later(i);
                 cpu::propose(
+                    batch.level,
                     &batch.columns,
                     &batch.line(i),
                     later.start,

@@ -1,5 +1,6 @@
 //! The program `pept`: tracks positron-emitting particles.
 
+mod bench;
 mod common;
 mod demo;
 mod info;
@@ -29,6 +30,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Describe this machine's GPUs, or a recording
     Info(info::Arguments),
+    /// Time the kernels: one thread, all threads, the GPU
+    Bench(bench::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
             Command::Track(arguments) => track::run(&globals, arguments),
             Command::Demo(arguments) => demo::run(&globals, arguments),
             Command::Info(arguments) => info::run(&globals, arguments),
+            Command::Bench(arguments) => bench::run(&globals, arguments),
         })
     });
     match result {
