@@ -230,8 +230,8 @@ impl Counts {
         }
     }
 
-    /// The counts on the device, for a host program that goes on with them there: buffers of u32, and the planes along the
-    /// first axis that each holds. None on the CPU.
+    /// The counts on the device, for a host program that goes on with them there: the planes along the first axis that each buffer
+    /// holds, and the buffer, of u32; it may be longer than its counts. None on the CPU.
     #[cfg(feature = "gpu")]
     #[must_use]
     pub fn buffers(&self) -> Vec<(Range<usize>, &wgpu::Buffer)> {
