@@ -2,7 +2,7 @@ use std::ops::Range;
 
 use libtest_mimic::Trial;
 use pept::Backend;
-use pept::kernels::cutpoints::{Cutpoint, Params, in_pieces, on, on_samples};
+use pept::kernels::cutpoints::{Cutpoint, Params, Precision, in_pieces, on, on_samples};
 use pept::kernels::{KernelError, LineSlice, minpoints};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
@@ -15,7 +15,7 @@ use crate::support::{Needs, brute_force, on_every_backend};
 type Body = (&'static str, fn(&Backend));
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let bodies: [Body; 15] = [
+    let bodies: [Body; 16] = [
         (
             "random_lines_give_the_cutpoints_of_brute_force",
             random_lines,
@@ -46,6 +46,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ("lines_that_are_not_finite_are_refused", not_finite),
         ("nasty_lines_lose_no_cutpoint", nasty_lines),
         ("pieces_are_the_whole_in_order", pieces),
+        ("fast_positions_are_within_their_bound", fast_positions),
         ("minpoints_are_those_of_brute_force", all_minpoints),
         ("nasty_lines_lose_no_minpoint", nasty_minpoints),
         ("samples_of_minpoints_are_independent", samples_of_minpoints),
@@ -408,6 +409,88 @@ fn pieces(backend: &Backend) {
         only_the_first.unwrap();
         assert!(first.len() < all.len() && all.starts_with(&first));
     }
+}
+
+/// On the CPU fast is exact. On a GPU points are within the stated bound, and only pairs near a threshold come or go.
+fn fast_positions(backend: &Backend) {
+    let mut rng = Pcg64::seed_from_u64(12);
+    let mut worst = 0.0_f64;
+    for (scale, max_distance) in [(350.0, 0.05), (1_000.0, 0.15), (1.0, 1.5e-4)] {
+        let centre = [3.0 * scale, -scale, scale];
+        let rows = screen_lines(&mut rng, 700, centre, scale);
+        let lines = LineSlice::from_rows(&rows);
+        let half = 1.1 * scale;
+        // The points lie near a corner.
+        let middle = centre.map(|c| c + 0.9 * half);
+        let limits: [f64; 6] =
+            std::array::from_fn(|k| middle[k / 2] + if k % 2 == 0 { -half } else { half });
+        let params = Params::new(max_distance).cutoffs(limits);
+        let exact = on(backend, lines, &params).unwrap();
+        let fast = on(backend, lines, &params.precision(Precision::Fast)).unwrap();
+        if matches!(backend, Backend::Cpu) {
+            assert_eq!(fast, exact);
+            continue;
+        }
+        assert!(exact.len() > 1_000 && fast.is_sorted_by_key(|point| (point.i, point.j)));
+        let unit = |n: u32| -> [f64; 3] {
+            let [_, a, b, c, d, e, f] = rows[n as usize];
+            let d = [d - a, e - b, f - c];
+            let length = d.iter().map(|d| d * d).sum::<f64>().sqrt();
+            d.map(|d| d / length)
+        };
+        let bound = |i: u32, j: u32| {
+            let (u, v) = (unit(i), unit(j));
+            let cosine: f64 = (0..3).map(|k| u[k] * v[k]).sum();
+            let sine = (1.0 - cosine * cosine).sqrt();
+            64.0 * 2.0_f64.powi(-24) * (half * 3.0_f64.sqrt() + max_distance) / sine
+        };
+        let key = |point: &Cutpoint| (point.i, point.j);
+        let mut n_same = 0;
+        for point in &exact {
+            let bound = bound(point.i, point.j);
+            match fast.binary_search_by_key(&key(point), key) {
+                Ok(n) => {
+                    let other = &fast[n];
+                    let off = [point.x - other.x, point.y - other.y, point.z - other.z];
+                    let off = off.iter().map(|d| d * d).sum::<f64>().sqrt();
+                    assert!(
+                        off <= bound,
+                        "{off} mm, {bound} allowed: {point:?} {other:?}"
+                    );
+                    assert_eq!(point.t, other.t);
+                    worst = worst.max(off / bound);
+                    n_same += 1;
+                }
+                Err(_) => assert_is_near_a_threshold(&rows, point, max_distance, &limits, bound),
+            }
+        }
+        for point in &fast {
+            if exact.binary_search_by_key(&key(point), key).is_err() {
+                let bound = bound(point.i, point.j);
+                assert_is_near_a_threshold(&rows, point, max_distance, &limits, bound);
+            }
+        }
+        assert!(n_same * 100 > 99 * exact.len());
+    }
+    // The bound is no more than some times too wide.
+    assert!(
+        matches!(backend, Backend::Cpu) || (0.01..1.0).contains(&worst),
+        "{worst}"
+    );
+}
+
+fn assert_is_near_a_threshold(
+    rows: &[[f64; 7]],
+    point: &Cutpoint,
+    max_distance: f64,
+    limits: &[f64; 6],
+    bound: f64,
+) {
+    let pair = (&rows[point.i as usize], &rows[point.j as usize]);
+    let (squared, middle) = brute_force::closest(pair.0, pair.1).unwrap();
+    let near_limits = (0..6).any(|k| (middle[k / 2] - limits[k]).abs() <= bound);
+    let near_distance = (squared.sqrt() - max_distance).abs() <= 2.0 * bound;
+    assert!(near_limits || near_distance, "{point:?}");
 }
 
 /// Points and lines of the n-th minpoints.

@@ -15,13 +15,28 @@ use rayon::prelude::*;
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::line::{Cutoffs, LineSlice, Ray, dot, sub};
-use crate::pairs::{Batch, Near, Proposals, Sample};
+use crate::pairs::{Batch, Decision, Near, Proposals, Sample};
 
 /// What makes a pair of lines a cutpoint.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Params {
     max_distance: f64,
     cutoffs: Option<Cutoffs>,
+    precision: Precision,
+}
+
+/// Who has the last word about a pair.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// The processor, in f64: the same bits on every backend.
+    #[default]
+    Exact,
+    /// A GPU, in f32: less work for the processor, but results that differ between adapters. On the CPU it is `Exact`.
+    ///
+    /// A point is off by at most `64 eps r / sin(angle)`, `eps = 2^-24`, `r` the distance from the centre of the cutoffs that lines
+    /// and points have at most: 4e-3 mm / sin(angle) at 1 m; one whose lines are further or nearer than `max_distance` by less than twice
+    /// that may be missed or found. Lines that cross at less than half a degree are left to f64.
+    Fast,
 }
 
 impl Params {
@@ -31,6 +46,7 @@ impl Params {
         Self {
             max_distance,
             cutoffs: None,
+            precision: Precision::Exact,
         }
     }
 
@@ -43,6 +59,12 @@ impl Params {
         }
     }
 
+    /// Exact positions (the default), or a GPU's own.
+    #[must_use]
+    pub fn precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
+    }
+
     /// Checks the values, as every call of the kernel does first.
     ///
     /// # Errors
@@ -51,11 +73,17 @@ impl Params {
         Near::check(self.max_distance, self.cutoffs)
     }
 
-    fn near(&self) -> Near {
-        Near {
+    fn batch(&self, lines: LineSlice<'_>, samples: &[Range<usize>]) -> Result<Batch> {
+        self.check()?;
+        let near = Near {
             cutoffs: self.cutoffs,
             distance: 0.5 * self.max_distance,
-        }
+        };
+        let batch = Batch::checked(lines, samples, &near)?;
+        Ok(match self.precision {
+            Precision::Exact => batch,
+            Precision::Fast => batch.with_decisions(self.max_distance),
+        })
     }
 }
 
@@ -104,8 +132,7 @@ pub fn on_samples(
     samples: &[Range<usize>],
     params: &Params,
 ) -> Result<Vec<Vec<Cutpoint>>> {
-    params.check()?;
-    let batch = Batch::checked(lines, samples, &params.near())?;
+    let batch = params.batch(lines, samples)?;
     let confirm = Confirm::new(&batch, params);
     let parts = batch.map(backend, |lines, proposals| confirm.part(lines, proposals))?;
     Ok(batch
@@ -126,12 +153,7 @@ pub fn in_pieces(
     params: &Params,
     mut piece: impl FnMut(&[Cutpoint]) -> ControlFlow<()> + Send,
 ) -> Result<()> {
-    params.check()?;
-    let batch = Batch::checked(
-        lines,
-        std::slice::from_ref(&(0..lines.len())),
-        &params.near(),
-    )?;
+    let batch = params.batch(lines, std::slice::from_ref(&(0..lines.len())))?;
     let confirm = Confirm::new(&batch, params);
     batch.for_each(backend, |lines, proposals| {
         for tasks in batch.tasks(lines).chunks(2 * rayon::current_num_threads()) {
@@ -162,8 +184,7 @@ pub fn count_candidates(
     samples: &[Range<usize>],
     params: &Params,
 ) -> Result<(u64, u64)> {
-    params.check()?;
-    let batch = Batch::checked(lines, samples, &params.near())?;
+    let batch = params.batch(lines, samples)?;
     let found = batch.map(backend, |lines, proposals| {
         let (mut partners, mut found) = (Vec::new(), 0);
         for i in lines {
@@ -201,25 +222,34 @@ impl<'a> Confirm<'a> {
         }
     }
 
+    /// What a GPU found, in mm.
+    fn point(&self, first: &Ray, second: &Ray, decision: &Decision) -> [f64; 4] {
+        let Batch { centre, scale, .. } = self.batch;
+        let [x, y, z] = std::array::from_fn(|k| centre[k] + scale * f64::from(decision.point[k]));
+        [0.5 * (first.t + second.t), x, y, z]
+    }
+
     fn part(&self, lines: Range<usize>, proposals: &Proposals<'_>) -> Part {
         let rays = &self.batch.rays;
         let (mut partners, mut starts, mut found) = (Vec::new(), vec![0], Vec::new());
         for i in lines.clone() {
             proposals.partners(i, &mut partners);
             let first = &rays[i];
-            for &j in &partners {
+            let decisions = proposals.decisions(i);
+            for (n, &j) in partners.iter().enumerate() {
                 let second = &rays[j as usize];
-                if let Some([t, x, y, z]) = confirm(first, second, self.max_squared, &self.cutoffs)
-                {
+                let point = match decisions.map(|decisions| decisions[n]) {
+                    Some(Decision { verdict, .. }) if verdict == Decision::REJECTED => None,
+                    Some(decision) if decision.verdict == Decision::ACCEPTED => {
+                        let point @ [_, x, y, z] = self.point(first, second, &decision);
+                        is_inside([x, y, z], &self.cutoffs).then_some(point)
+                    }
+                    _ => confirm(first, second, self.max_squared, &self.cutoffs),
+                };
+                if let Some([t, x, y, z]) = point {
                     #[expect(clippy::cast_possible_truncation, reason = "fewer than 2^32 lines")]
-                    found.push(Cutpoint {
-                        t,
-                        x,
-                        y,
-                        z,
-                        i: i as u32,
-                        j,
-                    });
+                    let i = i as u32;
+                    found.push(Cutpoint { t, x, y, z, i, j });
                 }
             }
             starts.push(found.len());

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`PAIRS`] | a bit for each pair of lines that may pass within a given distance of each other |
 //! | [`BIT_LIST`] | the positions of all set bits of a mask, ascending |
+//! | [`POSITIONS`] | where pairs of lines come nearest to each other, in f32 |
 //! | [`VOXELS`] | how many line segments run through each voxel, or with which weight and length |
 //!
 //! The Rust side of each kernel (packing, dispatch, the CPU form and the confirmation in f64) is in
@@ -34,6 +35,13 @@ pub const BIT_LIST: Shader = Shader {
     entry_points: &["count", "scan", "write"],
 };
 
+/// Where pairs of lines come nearest to each other: see `wgsl/positions.wgsl`.
+pub const POSITIONS: Shader = Shader {
+    name: "positions",
+    wgsl: include_str!("../wgsl/positions.wgsl"),
+    entry_points: &["main"],
+};
+
 /// The voxels that line segments run through: see `wgsl/voxels.wgsl`.
 pub const VOXELS: Shader = Shader {
     name: "voxels",
@@ -42,7 +50,7 @@ pub const VOXELS: Shader = Shader {
 };
 
 /// Every shader of this package.
-pub const ALL: &[Shader] = &[PAIRS, BIT_LIST, VOXELS];
+pub const ALL: &[Shader] = &[PAIRS, BIT_LIST, POSITIONS, VOXELS];
 
 #[cfg(test)]
 mod tests {

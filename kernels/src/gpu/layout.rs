@@ -19,9 +19,12 @@ pub(crate) fn wgsl_layout(
 }
 
 macro_rules! assert_layout {
-    ($name:ident in $shader:expr => $($field:ident),+ $(,)?) => {{
+    ($name:ident in $shader:path => $($field:ident),+ $(,)?) => {
+        assert_layout!($name in $shader as $name => $($field),+)
+    };
+    ($name:ident in $shader:path as $wgsl:ident => $($field:ident),+ $(,)?) => {{
         let rust = vec![$((stringify!($field).to_owned(), std::mem::offset_of!($name, $field))),+];
-        let wgsl = crate::gpu::layout::wgsl_layout(&$shader, stringify!($name));
+        let wgsl = crate::gpu::layout::wgsl_layout(&$shader, stringify!($wgsl));
         assert_eq!((rust, std::mem::size_of::<$name>()), wgsl);
     }};
 }

@@ -1,6 +1,6 @@
 use std::sync::OnceLock;
 
-use pept_shaders::{BIT_LIST, PAIRS, Shader, VOXELS};
+use pept_shaders::{BIT_LIST, PAIRS, POSITIONS, Shader, VOXELS};
 
 use super::Gpu;
 
@@ -11,6 +11,7 @@ pub(crate) enum Pipeline {
     BitCount,
     BitScan,
     BitWrite,
+    Positions,
     VoxelCounts,
     VoxelSums,
 }
@@ -22,6 +23,7 @@ impl Pipeline {
             Self::BitCount => (&BIT_LIST, "count"),
             Self::BitScan => (&BIT_LIST, "scan"),
             Self::BitWrite => (&BIT_LIST, "write"),
+            Self::Positions => (&POSITIONS, "main"),
             Self::VoxelCounts => (&VOXELS, "counts"),
             Self::VoxelSums => (&VOXELS, "sums"),
         }
@@ -30,7 +32,7 @@ impl Pipeline {
     /// Threads of a workgroup, the shader's override.
     fn workgroup_size(self) -> u32 {
         match self {
-            Self::Pairs => crate::pairs::gpu::WORKGROUP_SIZE,
+            Self::Pairs | Self::Positions => crate::pairs::gpu::WORKGROUP_SIZE,
             Self::BitCount | Self::BitScan | Self::BitWrite => {
                 crate::pairs::gpu::LIST_WORKGROUP_SIZE
             }
@@ -42,7 +44,7 @@ impl Pipeline {
 /// Pipelines that were built.
 #[derive(Debug, Default)]
 pub(super) struct Pipelines {
-    built: [OnceLock<wgpu::ComputePipeline>; 6],
+    built: [OnceLock<wgpu::ComputePipeline>; 7],
     cache: Option<wgpu::PipelineCache>,
 }
 

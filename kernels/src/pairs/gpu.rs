@@ -1,7 +1,6 @@
 use std::ops::{ControlFlow, Range};
 
-use super::filter::Filter;
-use super::{Batch, Proposals};
+use super::{Batch, Decision, Proposals};
 use crate::error::{KernelError, Result};
 use crate::gpu::{Buffer, DONE, Gpu, Pipeline, Readback, Use, to_u32};
 
@@ -51,6 +50,33 @@ struct Size {
     padding: u32,
 }
 
+/// The shader `positions`' uniform.
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+struct Limits {
+    max_squared: f32,
+    min_sine_squared: f32,
+    n_bands: u32,
+    n_chunks: u32,
+    capacity: u32,
+    padding_a: u32,
+    padding_b: u32,
+    padding_c: u32,
+}
+
+/// The shader `positions`' view of a [`Band`].
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+struct BandWords {
+    first_word: u32,
+    row_words: u32,
+    first_line: u32,
+    padding: u32,
+}
+
+/// Lines that cross at less than half a degree are left to f64: the square of its sine.
+const MIN_SINE_SQUARED: f32 = 7.6e-5;
+
 /// Up to [`TILE_I`] lines with all partners that they may have: the unit that is put into dispatches.
 #[derive(Clone, Debug, PartialEq)]
 struct Band {
@@ -96,11 +122,12 @@ impl Extent {
         }
     }
 
-    fn fits(&self, gpu: &Gpu) -> bool {
+    fn fits(&self, gpu: &Gpu, decides: bool) -> bool {
+        let bytes_per_word = if decides { size_of::<Decision>() } else { 4 };
         self.n_tiles <= gpu.max_workgroups()
             && self.n_words.div_ceil(CHUNK_WORDS) <= gpu.max_workgroups()
             && self.n_words <= MAX_WORDS
-            && 4 * self.n_words as u64 <= gpu.max_binding()
+            && (bytes_per_word * self.n_words) as u64 <= gpu.max_binding()
     }
 }
 
@@ -161,7 +188,7 @@ fn bands(batch: &Batch) -> Vec<Band> {
 fn some_bands(gpu: &Gpu, batch: &Batch, bands: &[Band]) -> Result<Masks> {
     let fits = |n: &usize| {
         let extent = Extent::of(&bands[..*n]);
-        extent.fits(gpu) && extent.units <= gpu.budget()
+        extent.fits(gpu, batch.decide_at.is_some()) && extent.units <= gpu.budget()
     };
     let mut n = (2..=bands.len()).take_while(fits).last().unwrap_or(1);
     loop {
@@ -179,6 +206,8 @@ pub(crate) struct Masks {
     /// Where each band's words begin.
     first_words: Vec<usize>,
     bits: Bits,
+    /// What was decided about the list.
+    decisions: Option<Readback>,
 }
 
 /// Bits that are set: few ones are read as a list, many as the mask.
@@ -191,7 +220,7 @@ enum Bits {
 impl Masks {
     fn compute(gpu: &Gpu, batch: &Batch, bands: &[Band]) -> Result<Self> {
         let extent = Extent::of(bands);
-        if !extent.fits(gpu) {
+        if !extent.fits(gpu, batch.decide_at.is_some()) {
             return Err(KernelError::TooLarge {
                 what: "bytes for the pairs of 64 lines on the GPU",
                 needed: 4 * extent.n_words as u64,
@@ -225,30 +254,42 @@ impl Masks {
             first_words.push(first_word);
             first_word += band.n_words();
         }
+        let words = |(band, &first_word): (&Band, &usize)| BandWords {
+            first_word: to_u32(first_word),
+            row_words: to_u32(band.row_words()),
+            first_line: to_u32(band.lines.start - first),
+            padding: 0,
+        };
+        let words: Vec<BandWords> = bands.iter().zip(&first_words).map(words).collect();
+        let (bits, decisions) = set_bits(gpu, batch, &lines, &tiles, &extent, &words)?;
         Ok(Self {
             bands: bands.to_vec(),
             first_words,
-            bits: set_bits(gpu, &batch.filter, &lines, &tiles, &extent)?,
+            bits,
+            decisions,
         })
+    }
+
+    /// A line's band, and where the words of its row begin.
+    fn row(&self, i: usize) -> Option<(&Band, usize)> {
+        let after = self.bands.partition_point(|band| band.lines.start <= i);
+        let n = after.checked_sub(1)?;
+        let band = &self.bands[n];
+        // Between bands are lines without partners.
+        let first_word = || self.first_words[n] + (i - band.lines.start) * band.row_words();
+        band.lines.contains(&i).then(|| (band, first_word()))
     }
 
     /// Adds the partners of line `i`, ascending.
     pub(super) fn partners(&self, i: usize, partners: &mut Vec<u32>) {
-        let after = self.bands.partition_point(|band| band.lines.start <= i);
-        let Some(n) = after.checked_sub(1) else {
+        let Some((band, first_word)) = self.row(i) else {
             return;
         };
-        let band = &self.bands[n];
-        if !band.lines.contains(&i) {
-            return; // between bands, where no line has partners
-        }
-        let row_words = band.row_words();
-        let first_word = self.first_words[n] + (i - band.lines.start) * row_words;
         let first_line = to_u32(band.lines.start);
         let mut add = |bit: u32| partners.push(first_line + bit);
         match &self.bits {
             Bits::Mask(mask) => {
-                let row = &mask.words()[first_word..][..row_words];
+                let row = &mask.words()[first_word..][..band.row_words()];
                 for (word, &bits) in (0..).zip(row) {
                     let mut bits = bits;
                     while bits != 0 {
@@ -259,22 +300,39 @@ impl Masks {
             }
             Bits::List(list, n) => {
                 let list = list.as_ref().map_or(&[][..], |list| &list.words()[..*n]);
-                let place = |word: usize| list.partition_point(|&bit| (bit as usize) / 32 < word);
-                let row = &list[place(first_word)..place(first_word + row_words)];
                 let first_bit = to_u32(32 * first_word);
+                let row = &list[of_row(list, first_word, band.row_words())];
                 row.iter().for_each(|&bit| add(bit - first_bit));
             }
         }
     }
+
+    /// What was decided about the partners of line `i`.
+    pub(super) fn decisions(&self, i: usize) -> Option<&[Decision]> {
+        let (Bits::List(Some(list), n), Some(decisions)) = (&self.bits, &self.decisions) else {
+            return None;
+        };
+        let (band, first_word) = self.row(i)?;
+        let row = of_row(&list.words()[..*n], first_word, band.row_words());
+        Some(&bytemuck::cast_slice(decisions.words())[row])
+    }
 }
 
+/// The part of a list of bits that belongs to a row.
+fn of_row(list: &[u32], first_word: usize, row_words: usize) -> Range<usize> {
+    let place = |word: usize| list.partition_point(|&bit| (bit as usize) / 32 < word);
+    place(first_word)..place(first_word + row_words)
+}
+
+/// The set bits of all bands' masks, and what was decided about them if that is asked for.
 fn set_bits(
     gpu: &Gpu,
-    filter: &Filter,
+    batch: &Batch,
     lines: &[Line],
     tiles: &[Tile],
     extent: &Extent,
-) -> Result<Bits> {
+    bands: &[BandWords],
+) -> Result<(Bits, Option<Readback>)> {
     let n_chunks = extent.n_words.div_ceil(CHUNK_WORDS);
     let mask_bytes = 4 * extent.n_words as u64;
     let storage = |words: usize| gpu.buffer(4 * words as u64, Use::Storage);
@@ -290,13 +348,24 @@ fn set_bits(
             storage(extent.n_words)?,
             storage(2 * n_chunks + 2)?,
             storage(tiles.len())?,
-            gpu.upload(bytemuck::bytes_of(filter), Use::Uniform)?,
+            gpu.upload(bytemuck::bytes_of(&batch.filter), Use::Uniform)?,
             gpu.upload(bytemuck::bytes_of(&size), Use::Uniform)?,
             gpu.upload(bytemuck::cast_slice(lines), Use::Storage)?,
             gpu.upload(bytemuck::cast_slice(tiles), Use::Storage)?,
         ))
     });
     let (mask, list, chunks, done, filter, size, lines, tiles) = buffers?;
+    let positions = match batch.decide_at {
+        Some(max_distance) => Some(gpu.scoped(|| {
+            let limits = Limits::new(max_distance / batch.scale, bands.len(), n_chunks, extent);
+            Ok((
+                gpu.upload(bytemuck::bytes_of(&limits), Use::Uniform)?,
+                gpu.upload(bytemuck::cast_slice(bands), Use::Storage)?,
+                storage(size_of::<Decision>() / 4 * extent.n_words)?,
+            ))
+        })?),
+        None => None,
+    };
     let readbacks = gpu.submit("pept.pairs", extent.units, |commands| {
         commands.clear(&done);
         commands.clear(&chunks);
@@ -319,6 +388,19 @@ fn set_bits(
             &[(0, &size), (1, &mask), (2, &chunks), (3, &list)],
             n_chunks,
         );
+        if let Some((limits, bands, points)) = &positions {
+            let buffers: [(u32, &Buffer); 6] = [
+                (0, limits),
+                (1, &lines),
+                (2, bands),
+                (3, &chunks),
+                (4, &list),
+                (5, points),
+            ];
+            let n_workgroups = extent.n_words.div_ceil(TILE_I).min(gpu.max_workgroups());
+            commands.clear(points);
+            commands.dispatch(Pipeline::Positions, &buffers, n_workgroups);
+        }
         commands.read(&done, done.bytes())?;
         commands.read(&chunks, chunks.bytes())
     })?;
@@ -338,18 +420,45 @@ fn set_bits(
             .pop())
     };
     if n_bits == 0 {
-        Ok(Bits::List(None, 0))
+        Ok((Bits::List(None, 0), None))
     } else if n_bits <= extent.n_words {
-        Ok(Bits::List(read(&list, 4 * n_bits as u64)?, n_bits))
+        let decisions = match &positions {
+            Some((_, _, points)) => read(points, (size_of::<Decision>() * n_bits) as u64)?,
+            None => None,
+        };
+        let list = read(&list, 4 * n_bits as u64)?;
+        Ok((Bits::List(list, n_bits), decisions))
     } else {
-        read(&mask, mask_bytes)?
-            .map(Bits::Mask)
-            .ok_or_else(|| unreachable!("one buffer is read"))
+        let mask = read(&mask, mask_bytes)?;
+        let mask = mask.unwrap_or_else(|| unreachable!("one buffer is read"));
+        Ok((Bits::Mask(mask), None))
+    }
+}
+
+impl Limits {
+    /// `max_distance` is in the batch's scale.
+    fn new(max_distance: f64, n_bands: usize, n_chunks: usize, extent: &Extent) -> Self {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "rounding to f32 is the purpose"
+        )]
+        let max_squared = (max_distance * max_distance).min(f64::from(f32::MAX)) as f32;
+        Self {
+            max_squared,
+            min_sine_squared: MIN_SINE_SQUARED,
+            n_bands: to_u32(n_bands),
+            n_chunks: to_u32(n_chunks),
+            capacity: to_u32(extent.n_words),
+            padding_a: 0,
+            padding_b: 0,
+            padding_c: 0,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::filter::Filter;
     use super::*;
     use crate::gpu::layout::assert_layout;
 
@@ -360,6 +469,11 @@ mod tests {
         assert_layout!(Tile in pept_shaders::PAIRS =>
             first_i, end_i, first_j, end_j, first_word, row_words);
         assert_layout!(Size in pept_shaders::BIT_LIST => n_words, n_chunks, capacity, padding);
+        assert_layout!(BandWords in pept_shaders::POSITIONS as Band =>
+            first_word, row_words, first_line, padding);
+        assert_layout!(Line in pept_shaders::POSITIONS => ux, uy, uz, mx, my, mz);
+        assert_layout!(Limits in pept_shaders::POSITIONS as Decision => max_squared,
+            min_sine_squared, n_bands, n_chunks, capacity, padding_a, padding_b, padding_c);
     }
 
     #[test]
@@ -379,6 +493,13 @@ mod tests {
                     format!("const N_THREADS: u32 = {LIST_WORKGROUP_SIZE}u;"),
                     format!("const CHUNK_WORDS: u32 = {CHUNK_WORDS}u;"),
                     format!("const DONE: u32 = {DONE:#x}u;"),
+                ],
+            ),
+            (
+                pept_shaders::POSITIONS,
+                vec![
+                    format!("const REJECTED: f32 = {:?};", Decision::REJECTED),
+                    format!("const ACCEPTED: f32 = {:?};", Decision::ACCEPTED),
                 ],
             ),
         ] {

@@ -70,6 +70,11 @@ pub(crate) struct Batch {
     pub(crate) samples: Vec<Sample>,
     filter: Filter,
     level: Level,
+    /// Lines are about this point (mm), moments divided by this length.
+    pub(crate) centre: [f64; 3],
+    pub(crate) scale: f64,
+    /// The distance (mm) up to which a GPU accepts pairs, if it shall decide.
+    decide_at: Option<f64>,
 }
 
 /// A sample of a [`Batch`].
@@ -170,6 +175,17 @@ impl Batch {
             samples,
             filter: Filter::new(2.0 * near.distance, r_m, reach, scale, band),
             level: Level::new(),
+            centre,
+            scale,
+            decide_at: None,
+        }
+    }
+
+    /// Lets a GPU decide about pairs.
+    pub(crate) fn with_decisions(self, max_distance: f64) -> Self {
+        Self {
+            decide_at: Some(max_distance),
+            ..self
         }
     }
 
@@ -251,6 +267,20 @@ impl Batch {
     }
 }
 
+/// A midpoint about the batch's centre, in its scale, and one of the constants.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "gpu", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub(crate) struct Decision {
+    pub(crate) point: [f32; 3],
+    pub(crate) verdict: f32,
+}
+
+impl Decision {
+    pub(crate) const REJECTED: f32 = 1.0;
+    pub(crate) const ACCEPTED: f32 = 2.0;
+}
+
 /// The candidates among the pairs of some lines.
 #[derive(Debug)]
 pub(crate) enum Proposals<'a> {
@@ -280,6 +310,15 @@ impl Proposals<'_> {
             }
             #[cfg(feature = "gpu")]
             Self::Gpu(masks) => masks.partners(i, partners),
+        }
+    }
+
+    /// What a GPU decided about each of line `i`'s partners, if it was asked to.
+    pub(crate) fn decisions(&self, i: usize) -> Option<&[Decision]> {
+        match self {
+            Self::Cpu(_) => None,
+            #[cfg(feature = "gpu")]
+            Self::Gpu(masks) => masks.decisions(i),
         }
     }
 }
