@@ -74,6 +74,7 @@ pub(crate) struct Batch {
     pub(crate) centre: [f64; 3],
     pub(crate) scale: f64,
     /// The distance (mm) up to which a GPU accepts pairs, if it shall decide.
+    #[cfg_attr(not(feature = "gpu"), expect(dead_code, reason = "no GPU decides"))]
     decide_at: Option<f64>,
 }
 
@@ -314,6 +315,10 @@ impl Proposals<'_> {
     }
 
     /// What a GPU decided about each of line `i`'s partners, if it was asked to.
+    #[cfg_attr(
+        not(feature = "gpu"),
+        expect(unused_variables, reason = "no GPU decides")
+    )]
     pub(crate) fn decisions(&self, i: usize) -> Option<&[Decision]> {
         match self {
             Self::Cpu(_) => None,
