@@ -105,12 +105,8 @@ impl<'a> LineSlice<'a> {
     }
 
     /// Checks that every value is finite. `first`: the number of the first line, for messages.
-    pub(crate) fn check_finite(&self, first: usize) -> Result<()> {
-        let mut rows = self.rows();
-        match rows.position(|row| !row.iter().all(|x| x.is_finite())) {
-            Some(line) => Err(KernelError::NotFinite { line: first + line }),
-            None => Ok(()),
-        }
+    fn check_finite(&self, first: usize) -> Result<()> {
+        check_finite(self.values, self.n_columns, MIN_COLUMNS, first)
     }
 
     /// The bounding box of all end points; an empty box (`inf, -inf`) for no lines.
@@ -124,6 +120,19 @@ impl<'a> LineSlice<'a> {
             }
         }
         bounds
+    }
+}
+
+/// Checks that the first `used` values of each row are finite. `first`: the number of the first row, for messages.
+pub(crate) fn check_finite(values: &[f64], width: usize, used: usize, first: usize) -> Result<()> {
+    // All at once, in vectors; a foreign column may have anything.
+    if values.iter().fold(true, |finite, x| finite & x.is_finite()) {
+        return Ok(());
+    }
+    let mut rows = values.chunks_exact(width);
+    match rows.position(|row| !row[..used].iter().all(|x| x.is_finite())) {
+        Some(line) => Err(KernelError::NotFinite { line: first + line }),
+        None => Ok(()),
     }
 }
 

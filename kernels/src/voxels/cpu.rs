@@ -25,7 +25,7 @@ pub(super) fn add_counts(grid: &Grid, tracks: &[Track], cells: &mut [u32]) {
         let order = by_steps(&walks);
         let (groups, rest) = order.as_chunks::<LANES>();
         for group in groups {
-            count_together(&group.map(|n| walks[n as usize]), cells);
+            count_together(&walks, group, cells);
         }
         for &n in rest {
             count(walks[n as usize], cells);
@@ -55,28 +55,25 @@ fn by_steps(walks: &[Walk]) -> Vec<u32> {
 
 /// Steps of [`LANES`] segments at once, until one is at its end; then one after another.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-fn count_together(lanes: &[Walk; LANES], cells: &mut [u32]) {
-    let column =
-        |get: fn(&Walk) -> u32| -> [u32; LANES] { std::array::from_fn(|n| get(&lanes[n])) };
-    let signed =
-        |get: fn(&Walk) -> i32| -> [i32; LANES] { std::array::from_fn(|n| get(&lanes[n])) };
-    let mut cell = column(|walk| walk.first);
-    let mut n_steps = signed(|walk| walk.n_steps.cast_signed());
-    let moves = [
-        column(|walk| walk.move_x),
-        column(|walk| walk.move_y),
-        column(|walk| walk.move_z),
-    ];
-    let twice = [
-        signed(|walk| walk.twice_x),
-        signed(|walk| walk.twice_y),
-        signed(|walk| walk.twice_z),
-    ];
-    let (mut xy, mut xz, mut yz) = (
-        signed(|walk| walk.xy),
-        signed(|walk| walk.xz),
-        signed(|walk| walk.yz),
-    );
+fn count_together(walks: &[Walk], group: &[u32; LANES], cells: &mut [u32]) {
+    let (mut cell, mut n_steps) = ([0_u32; LANES], [0_i32; LANES]);
+    let (mut moves, mut twice) = ([[0_u32; LANES]; 3], [[0_i32; LANES]; 3]);
+    let (mut xy, mut xz, mut yz) = ([0_i32; LANES], [0_i32; LANES], [0_i32; LANES]);
+    // No closures: what is not inlined here costs as much as the steps.
+    for n in 0..LANES {
+        let walk = &walks[group[n] as usize];
+        cell[n] = walk.first;
+        n_steps[n] = walk.n_steps.cast_signed();
+        moves[0][n] = walk.move_x;
+        moves[1][n] = walk.move_y;
+        moves[2][n] = walk.move_z;
+        twice[0][n] = walk.twice_x;
+        twice[1][n] = walk.twice_y;
+        twice[2][n] = walk.twice_z;
+        xy[n] = walk.xy;
+        xz[n] = walk.xz;
+        yz[n] = walk.yz;
+    }
     loop {
         let least = n_steps.iter().fold(i32::MAX, |least, &n| least.min(n));
         if least <= 0 {
@@ -113,7 +110,7 @@ fn count_together(lanes: &[Walk; LANES], cells: &mut [u32]) {
             xy: xy[n],
             xz: xz[n],
             yz: yz[n],
-            ..lanes[n]
+            ..walks[group[n] as usize]
         };
         count(rest, cells);
     }

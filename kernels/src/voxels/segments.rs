@@ -2,7 +2,7 @@ use std::ops::Range;
 
 use super::grid::{Grid, Plane};
 use crate::error::{KernelError, Result};
-use crate::line::LineSlice;
+use crate::line::{LineSlice, check_finite};
 
 /// Borrowed line segments, from the first to the second point of each row: a [`LineSlice`], or rows in a plane.
 #[derive(Clone, Copy, Debug)]
@@ -71,11 +71,7 @@ impl<'a> Segments<'a> {
             });
         }
         let used = if self.flat { 5 } else { 7 };
-        let mut rows = self.values.chunks_exact(self.n_columns);
-        match rows.position(|row| !row[..used].iter().all(|x| x.is_finite())) {
-            Some(line) => Err(KernelError::NotFinite { line: first + line }),
-            None => Ok(()),
-        }
+        check_finite(self.values, self.n_columns, used, first)
     }
 
     /// The end points of the n-th, as seen in a plane.

@@ -76,29 +76,17 @@ impl Track {
             delta: [0; 3],
             weight: 1,
         };
+        // Without branches: they would be mispredicted every other time.
         for k in 0..3 {
             let n = grid.n(k);
             let (a, b) = (rounded(a[k], n), rounded(b[k], n));
-            (track.first[k], track.last[k], track.gap[k]) = if a < b {
-                // Arriving at a face from below: the cell below it.
-                let last = if b.is_multiple_of(ONE) {
-                    (b >> BITS) - 1
-                } else {
-                    b >> BITS
-                };
-                (a >> BITS, last, ONE - (a & (ONE - 1)))
-            } else if a > b {
-                // Leaving a face downward: the cell below it.
-                let first = if a.is_multiple_of(ONE) {
-                    (a >> BITS) - 1
-                } else {
-                    a >> BITS
-                };
-                (first, b >> BITS, a - (first << BITS))
-            } else {
-                let cell = (a >> BITS).min(n - 1);
-                (cell, cell, ONE)
-            };
+            let (up, down) = (u32::from(a < b), u32::from(a > b));
+            // On a face it is the cell on the segment's side; within one, the upper cell, at the grid's upper face the last.
+            let first = ((a - down) >> BITS).min(n - 1);
+            track.first[k] = first;
+            track.last[k] = ((b - up) >> BITS).min(n - 1);
+            let ahead = up * (((first + 1) << BITS) - a) + down * a.wrapping_sub(first << BITS);
+            track.gap[k] = ahead + (1 - up - down) * ONE;
             track.delta[k] = a.abs_diff(b);
         }
         Some(track)
@@ -291,6 +279,10 @@ impl Track {
 
 /// The part of a segment within the grid, all in cells (Liang and Barsky 1984).
 fn clip(grid: &Grid, a: [f64; 3], b: [f64; 3]) -> Option<([f64; 3], [f64; 3])> {
+    let inside = |x: &[f64; 3], k: usize| (0.0..=f64::from(grid.n(k))).contains(&x[k]);
+    if (0..3).all(|k| inside(&a, k) && inside(&b, k)) {
+        return Some((a, b)); // what follows would give the same
+    }
     let d: [f64; 3] = std::array::from_fn(|k| b[k] - a[k]);
     let (mut t0, mut t1) = (0.0_f64, 1.0_f64);
     for k in 0..3 {
@@ -322,15 +314,17 @@ fn clip(grid: &Grid, a: [f64; 3], b: [f64; 3]) -> Option<([f64; 3], [f64; 3])> {
     finite.then_some((start, end))
 }
 
-/// A coordinate in 2^-16 cells.
+/// A coordinate in 2^-16 cells, half rounded up.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "clamped to the grid"
 )]
 fn rounded(x: f64, n: u32) -> u32 {
-    let largest = f64::from(n << BITS);
-    (x * f64::from(ONE)).round().clamp(0.0, largest) as u32
+    let x = (x * f64::from(ONE)).clamp(0.0, f64::from(n << BITS));
+    // `round` is a function call on processors without SSE4.1.
+    let below = x as u32;
+    below + u32::from(x - f64::from(below) >= 0.5)
 }
 
 impl Walk {
