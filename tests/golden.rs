@@ -1,13 +1,16 @@
+use std::ops::Range;
+
 use approx::assert_abs_diff_eq;
 use libtest_mimic::Trial;
 use pept::kernels::{LineSlice, cutpoints, minpoints};
-use pept::pipeline::{Pipeline, Step};
-use pept::tracking::Centroids;
+use pept::pipeline::{Filter, Pipeline, Step};
+use pept::tracking::{BirminghamMethod, Centroids, CutpointsToF, LinesCentroids, TimeOfFlight};
 use pept::trajectory::Segregate;
-use pept::{Backend, PointData, Sampling, clustering, io};
+use pept::transform::OptimizeWindow;
+use pept::{Attribute, Backend, Data, LineData, PointData, Sampling, clustering, io};
 
 use crate::support::{
-    Needs, canonical, golden1, golden2, on_every_backend, recording_42rpm, trial,
+    Needs, canonical, golden_whole, golden1, golden2, on_every_backend, recording_42rpm, trial,
 };
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -60,6 +63,33 @@ pub(crate) fn trials() -> Vec<Trial> {
             move || trajectories_are_those_of_the_peer(name, step),
         ));
     }
+    for fopt in ["0.05", "0.3", "0.5", "0.9", "1.0"] {
+        trials.push(trial(
+            &format!("golden::birmingham_fopt{fopt}"),
+            Needs::Nothing,
+            move || the_birmingham_method_is_that_of_the_peer(fopt),
+        ));
+    }
+    trials.push(trial(
+        "golden::lines_centroids",
+        Needs::Nothing,
+        centroids_of_lines_are_those_of_the_peer,
+    ));
+    trials.push(trial(
+        "golden::time_of_flight",
+        Needs::Nothing,
+        time_of_flight_is_that_of_the_peer,
+    ));
+    trials.push(trial(
+        "golden::sampling",
+        Needs::Nothing,
+        samples_are_those_of_the_peer,
+    ));
+    trials.push(trial(
+        "golden::optimize_window",
+        Needs::Nothing,
+        the_window_is_as_good_as_the_peers,
+    ));
     trials.push(trial(
         "golden::centroids",
         Needs::Nothing,
@@ -182,4 +212,132 @@ fn centroids_are_those_of_the_peer() {
     assert_eq!(out.columns(), ["t", "x", "y", "z", "error", "cluster_size"]);
     let expected = golden2("centroids__centroid");
     assert_abs_diff_eq!(*out.values(), *expected.as_slice().unwrap(), epsilon = 1e-9);
+}
+
+fn fit_points(step: impl Filter, lines: LineData) -> PointData {
+    let out = Pipeline::new().then(Step::filter(step)).fit(lines).unwrap();
+    out.into_points().unwrap()
+}
+
+fn the_birmingham_method_is_that_of_the_peer(fopt: &str) {
+    let name = format!("birmingham_fopt{fopt}");
+    let lines = LineData::new(golden2(&format!("{name}__lines"))).unwrap();
+    let step = BirminghamMethod::new(fopt.parse().unwrap()).get_used(true);
+    let out = fit_points(step, lines);
+    assert_eq!(out.columns(), ["t", "x", "y", "z", "error"]);
+    let expected = golden1(&format!("{name}__location"));
+    assert_abs_diff_eq!(*out.values(), *expected, epsilon = 1e-8);
+    let Some(Attribute::Lines(used)) = out.attributes().get("_lines") else {
+        panic!("the lines should be attached")
+    };
+    assert_eq!(used.column(7), golden1(&format!("{name}__used")));
+}
+
+/// The peer ignores what it rejects: its point is that of all lines.
+fn centroids_of_lines_are_those_of_the_peer() {
+    let lines = LineData::new(golden2("lines_centroids__lines")).unwrap();
+    let out = fit_points(LinesCentroids::new().iterations(0), lines.clone());
+    let expected = golden2("lines_centroids__point");
+    assert_abs_diff_eq!(*out.values(), *expected.as_slice().unwrap(), epsilon = 1e-8);
+    assert_ne!(
+        fit_points(LinesCentroids::new(), lines).values(),
+        out.values()
+    );
+}
+
+fn time_of_flight_is_that_of_the_peer() {
+    let lines = LineData::with_columns(golden2("time_of_flight__lines"), &["t2"]).unwrap();
+    let step = TimeOfFlight::new().temporal_resolution(1e-7);
+    let points = fit_points(step.clone().points(true), lines.clone());
+    let expected = golden2("time_of_flight__tof");
+    // 1e-7 ms are 30 mm.
+    for (found, expected) in points.values().chunks(4).zip(expected.rows()) {
+        assert_abs_diff_eq!(found[0], expected[0], epsilon = 1e-12);
+        assert_abs_diff_eq!(
+            found[1..],
+            expected.as_slice().unwrap()[1..],
+            epsilon = 1e-6
+        );
+    }
+    let cutoffs: [f64; 6] = golden1("time_of_flight__cutoffs").try_into().unwrap();
+    let pairs = CutpointsToF::new()
+        .cutoffs(cutoffs)
+        .append_indices(true)
+        .cutpoints_only(true);
+    let out = Pipeline::new().then(step).then(pairs).fit(lines).unwrap();
+    let out = out.into_points().unwrap();
+    let expected = golden2("time_of_flight__cutpoints");
+    assert_eq!(out.n_rows(), expected.nrows());
+    let sorted = |rows: ndarray::ArrayView2<'_, f64>| {
+        let mut rows: Vec<Vec<f64>> = rows.rows().into_iter().map(|row| row.to_vec()).collect();
+        rows.sort_by(|a, b| a[4].total_cmp(&b[4]).then(a[5].total_cmp(&b[5])));
+        rows
+    };
+    for (found, expected) in sorted(out.rows()).iter().zip(sorted(expected.view())) {
+        assert_eq!(found[4..], expected[4..]);
+        assert_abs_diff_eq!(found[..4], expected[..4], epsilon = 1e-6);
+    }
+}
+
+fn golden_ranges(name: &str) -> Vec<Range<usize>> {
+    let ranges = golden_whole(name);
+    ranges
+        .rows()
+        .into_iter()
+        .map(|row| row[0] as usize..row[1] as usize)
+        .collect()
+}
+
+fn samples_are_those_of_the_peer() {
+    let points = points("sampling__data");
+    for (name, rule) in [
+        ("n30_o0", Sampling::count(30)),
+        ("n30_o20", Sampling::count(30).overlap(20)),
+        ("n30_om5", Sampling::count(30).overlap(-5)),
+        ("tw", Sampling::time(5.5)),
+        ("tw_o", Sampling::time(5.5).overlap_time(2.0)),
+        ("aw", Sampling::adaptive(5.5, 40)),
+        ("aw_o", Sampling::adaptive(5.5, 40).overlap_time(2.0)),
+    ] {
+        let sampled = points.clone().with_sampling(rule).unwrap();
+        assert_eq!(
+            sampled.sample_ranges(),
+            golden_ranges(&format!("sampling__{name}")),
+            "{name}"
+        );
+    }
+}
+
+fn the_window_is_as_good_as_the_peers() {
+    let points = points("optimize_window__data");
+    // The cutting, with the window that the peer found.
+    let window = 1.399_209_182_464_956_8;
+    let cut = Sampling::adaptive(window, 25).overlap_time(0.5 * window);
+    let cut = points.clone().with_sampling(cut).unwrap();
+    assert_eq!(
+        cut.sample_ranges(),
+        golden_ranges("optimize_window__indices")
+    );
+    let distance = |window: f64| {
+        let all = Sampling::adaptive(window, usize::MAX).overlap_time(0.5 * window);
+        let all = points.clone().with_sampling(all).unwrap();
+        let sizes = all.sample_ranges().iter().map(|range| range.len() as f64);
+        let mut sizes: Vec<f64> = sizes.filter(|n| (7.5..=75.0).contains(n)).collect();
+        sizes.sort_by(f64::total_cmp);
+        let n = sizes.len();
+        (0.5 * (sizes[(n - 1) / 2] + sizes[n / 2]) - 25.0).abs()
+    };
+    let step = OptimizeWindow::new(25).overlap(0.5);
+    let out = Pipeline::new().then(step).fit(points.clone()).unwrap();
+    let Data::Points(out) = out else {
+        panic!("points should stay points")
+    };
+    let Sampling::Adaptive { window: found, .. } = *out.sampling() else {
+        panic!("{}", out.sampling())
+    };
+    assert!(
+        distance(found) <= distance(window),
+        "{found}: {}",
+        distance(found)
+    );
 }

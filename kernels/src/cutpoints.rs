@@ -306,6 +306,26 @@ fn is_inside([x, y, z]: [f64; 3], cutoffs: &Cutoffs) -> bool {
         && inside(z, cutoffs[4], cutoffs[5])
 }
 
+/// Where two lines `[t, x1, y1, z1, x2, y2, z2]` come nearest to each other: `[t, x, y, z]` of the midpoint, as for cutpoints;
+/// `None` for parallel lines.
+#[must_use]
+pub fn midpoint(first: &[f64; 7], second: &[f64; 7]) -> Option<[f64; 4]> {
+    const EVERYWHERE: Cutoffs = [
+        f64::NEG_INFINITY,
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+        f64::INFINITY,
+    ];
+    confirm(
+        &Ray::new(first),
+        &Ray::new(second),
+        f64::INFINITY,
+        &EVERYWHERE,
+    )
+}
+
 /// The f64 decision that both backends share: evaluated left to right, never fused.
 ///
 /// Returns `[t, x, y, z]` when the pair is a cutpoint.

@@ -4,10 +4,12 @@
 //! cuts it into samples. Tables are cheap to clone and samples are *views*: they share the rows.
 
 mod attributes;
+mod column;
 mod sampling;
 mod table;
 
 pub use attributes::{Attribute, Attributes};
+pub use column::Column;
 pub use sampling::Sampling;
 pub(crate) use table::array_of_rows;
 pub use table::{Contents, LineData, Lines, PointData, Points, Table};
@@ -26,6 +28,8 @@ pub enum Kind {
     Points,
     /// Either of them.
     Any,
+    /// Several tables.
+    List,
 }
 
 impl std::fmt::Display for Kind {
@@ -34,6 +38,7 @@ impl std::fmt::Display for Kind {
             Self::Lines => "lines",
             Self::Points => "points",
             Self::Any => "any data",
+            Self::List => "a list of tables",
         })
     }
 }
@@ -123,6 +128,25 @@ impl Data {
         PointData::stack(typed(self.flatten())?)
     }
 }
+
+/// Does something with the table in [`Data`], whatever its rows are; the result is [`Data`] of the same kind.
+///
+/// `with_table!(data, table => expression)`; the expression may use `?`. A list is an [`Error::Kind`].
+macro_rules! with_table {
+    ($data:expr, $table:ident => $body:expr) => {
+        match $data {
+            $crate::data::Data::Lines($table) => $crate::data::Data::Lines($body),
+            $crate::data::Data::Points($table) => $crate::data::Data::Points($body),
+            $crate::data::Data::List(_) => {
+                return Err($crate::error::Error::Kind {
+                    needed: $crate::data::Kind::Any,
+                    found: $crate::data::Kind::List,
+                });
+            }
+        }
+    };
+}
+pub(crate) use with_table;
 
 /// A type that steps take and give: a table, or [`Data`] for any.
 pub trait Element: Into<Data> + Send + Sync + Sized {

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 /// assert_eq!(samples, [0..5, 3..8]); // only full samples
 /// # Ok::<(), pept::Error>(())
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub enum Sampling {
     /// One sample with every row.
@@ -24,6 +24,26 @@ pub enum Sampling {
         /// Rows shared with the sample before; negative skips rows.
         overlap: isize,
     },
+    /// Consecutive samples of these sizes.
+    List(Vec<usize>),
+    /// Windows of `window` ms, each starting `window - overlap` ms after the one before; empty ones are left out. Needs times in
+    /// order; the last window ends at or before the last time.
+    Time {
+        /// Length of a window (ms).
+        window: f64,
+        /// Time shared with the window before (ms); negative skips time.
+        overlap: f64,
+    },
+    /// Samples that end before the first row more than `window` ms after their first, or with `max_rows` rows; the next one starts
+    /// `overlap` ms before that row, or after the last row if there was none. Needs times in order.
+    Adaptive {
+        /// Longest time of a sample (ms).
+        window: f64,
+        /// Time shared with the sample before (ms).
+        overlap: f64,
+        /// Most rows of a sample.
+        max_rows: usize,
+    },
     /// Ranges as given.
     Ranges(Vec<Range<usize>>),
 }
@@ -33,6 +53,47 @@ impl Sampling {
     #[must_use]
     pub fn count(size: usize) -> Self {
         Self::Count { size, overlap: 0 }
+    }
+
+    /// Windows of `window` ms that do not overlap.
+    #[must_use]
+    pub fn time(window: f64) -> Self {
+        Self::Time {
+            window,
+            overlap: 0.0,
+        }
+    }
+
+    /// Samples of at most `window` ms and at most `max_rows` rows that do not overlap.
+    #[must_use]
+    pub fn adaptive(window: f64, max_rows: usize) -> Self {
+        Self::Adaptive {
+            window,
+            overlap: 0.0,
+            max_rows,
+        }
+    }
+
+    /// Sets the overlap (ms) of samples by time; other rules stay as they are.
+    #[must_use]
+    pub fn overlap_time(self, overlap: f64) -> Self {
+        match self {
+            Self::Time { window, .. } => Self::Time { window, overlap },
+            Self::Adaptive {
+                window, max_rows, ..
+            } => Self::Adaptive {
+                window,
+                overlap,
+                max_rows,
+            },
+            other => other,
+        }
+    }
+
+    /// Whether the rule looks at times.
+    #[must_use]
+    pub fn is_by_time(&self) -> bool {
+        matches!(self, Self::Time { .. } | Self::Adaptive { .. })
     }
 
     /// Sets the overlap of samples by count; other rules stay as they are.
@@ -57,14 +118,57 @@ impl Sampling {
                     "overlap {overlap} must be smaller than the sample size {size}"
                 )))
             }
+            Self::Time { window, overlap }
+            | Self::Adaptive {
+                window, overlap, ..
+            } if !(window > 0.0
+                && window.is_finite()
+                && overlap < window
+                && overlap.is_finite()) =>
+            {
+                Err(Error::Sampling(format!(
+                    "a window of {window} ms with overlap {overlap} ms: the window must be above 0, the overlap below it"
+                )))
+            }
+            Self::Adaptive { max_rows: 0, .. } => {
+                Err(Error::Sampling("a sample must have 1 row or more".into()))
+            }
             _ => Ok(()),
+        }
+    }
+
+    /// The samples of rows with these times (ms).
+    ///
+    /// # Errors
+    /// As [`ranges`](Self::ranges), and for times that are not in order where the rule looks at them.
+    pub fn ranges_of(&self, times: &[f64]) -> Result<Vec<Range<usize>>> {
+        self.check()?;
+        if self.is_by_time() {
+            let unsorted = times.windows(2).position(|pair| pair[0] > pair[1]);
+            let not_finite = times.iter().position(|t| !t.is_finite());
+            if let Some(row) = not_finite.or(unsorted.map(|row| row + 1)) {
+                return Err(Error::Sampling(format!(
+                    "samples by time need times in order, but row {row} ({} ms) is not: sort the table first",
+                    times[row]
+                )));
+            }
+        }
+        match *self {
+            Self::Time { window, overlap } => Ok(windows(times, window, overlap)),
+            Self::Adaptive {
+                window,
+                overlap,
+                max_rows,
+            } => Ok(adaptive(times, window, overlap, max_rows)),
+            _ => self.ranges(times.len()),
         }
     }
 
     /// The samples of a table of `n_rows` rows.
     ///
     /// # Errors
-    /// [`Error::Sampling`] if the overlap is not below the size, or a range leaves the table.
+    /// [`Error::Sampling`] if the overlap is not below the size, a list or a range leaves the table, or the rule looks at
+    /// times: see [`ranges_of`](Self::ranges_of).
     pub fn ranges(&self, n_rows: usize) -> Result<Vec<Range<usize>>> {
         self.check()?;
         match self {
@@ -82,6 +186,24 @@ impl Sampling {
                     .map(|start| start..start + size)
                     .collect())
             }
+            Self::List(sizes) => {
+                let mut end = 0_usize;
+                let mut ranges = Vec::with_capacity(sizes.len());
+                for &size in sizes {
+                    let start = end;
+                    end = end.saturating_add(size);
+                    ranges.push(start..end);
+                }
+                if end > n_rows {
+                    return Err(Error::Sampling(format!(
+                        "samples of {end} rows in all, but there are {n_rows}"
+                    )));
+                }
+                Ok(ranges)
+            }
+            Self::Time { .. } | Self::Adaptive { .. } => Err(Error::Sampling(
+                "samples by time need the times of the rows".into(),
+            )),
             Self::Ranges(ranges) => match ranges.iter().find(|r| r.start > r.end || r.end > n_rows)
             {
                 Some(bad) => Err(Error::Sampling(format!(
@@ -94,11 +216,67 @@ impl Sampling {
     }
 }
 
+fn windows(times: &[f64], window: f64, overlap: f64) -> Vec<Range<usize>> {
+    let (Some(&first), Some(&last)) = (times.first(), times.last()) else {
+        return Vec::new();
+    };
+    let step = window - overlap;
+    let mut ranges = Vec::new();
+    let (mut start_row, mut end_row, mut k) = (0, 0, 0.0);
+    loop {
+        let start = first + k * step;
+        let end = start + window;
+        if end > last {
+            return ranges;
+        }
+        start_row += times[start_row..].partition_point(|&t| t < start);
+        end_row = end_row.max(start_row);
+        end_row += times[end_row..].partition_point(|&t| t < end);
+        if start_row < end_row {
+            ranges.push(start_row..end_row);
+            k += 1.0;
+        } else {
+            // Nothing until the next row: skip the windows that end before it, but for rounding.
+            let next = ((times[start_row] - first - window) / step).floor() - 1.0;
+            k = next.max(k + 1.0);
+        }
+    }
+}
+
+fn adaptive(times: &[f64], window: f64, overlap: f64, max_rows: usize) -> Vec<Range<usize>> {
+    let mut ranges = Vec::new();
+    let mut start = 0;
+    while start < times.len() {
+        let rest = &times[start..];
+        let in_time = rest.partition_point(|&t| t <= rest[0] + window);
+        let end = start + in_time.min(max_rows);
+        ranges.push(start..end);
+        if end == times.len() {
+            break;
+        }
+        let next = start + rest.partition_point(|&t| t <= rest[0] + window - overlap);
+        start = if next < end { next.max(start + 1) } else { end };
+    }
+    ranges
+}
+
 impl fmt::Display for Sampling {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Whole => f.write_str("one sample"),
             Self::Count { size, overlap } => write!(f, "samples of {size} rows, overlap {overlap}"),
+            Self::List(sizes) => write!(f, "{} samples of given sizes", sizes.len()),
+            Self::Time { window, overlap } => {
+                write!(f, "windows of {window} ms, overlap {overlap} ms")
+            }
+            Self::Adaptive {
+                window,
+                overlap,
+                max_rows,
+            } => write!(
+                f,
+                "windows of {window} ms with at most {max_rows} rows, overlap {overlap} ms"
+            ),
             Self::Ranges(ranges) => write!(f, "{} explicit ranges", ranges.len()),
         }
     }
@@ -127,6 +305,36 @@ mod tests {
             [Range { start: 0, end: 10 }]
         );
         assert_eq!(Sampling::count(11).ranges(10).unwrap(), []);
+    }
+
+    #[test]
+    fn windows_of_time_skip_gaps_and_end_before_the_last_time() {
+        let times = [0.0, 1.0, 2.0, 3.0, 1e9, 1e9 + 1.0, 1e9 + 5.0];
+        let windows = Sampling::time(2.0).ranges_of(&times).unwrap();
+        assert_eq!(windows, [0..2, 2..4, 4..6]);
+        let adaptive = Sampling::adaptive(2.0, 2).overlap_time(1.5);
+        assert_eq!(
+            adaptive.ranges_of(&times).unwrap(),
+            [0..2, 1..3, 2..4, 3..4, 4..6, 5..6, 6..7]
+        );
+        let unsorted = Sampling::time(2.0).ranges_of(&[0.0, 2.0, 1.0]);
+        assert!(unsorted.unwrap_err().to_string().contains("row 2"));
+        assert!(Sampling::time(2.0).ranges_of(&[]).unwrap().is_empty());
+        for bad in [
+            Sampling::time(0.0),
+            Sampling::time(2.0).overlap_time(2.0),
+            Sampling::adaptive(1.0, 0),
+            Sampling::time(f64::NAN),
+        ] {
+            assert!(bad.ranges_of(&[0.0, 1.0]).is_err());
+        }
+    }
+
+    #[test]
+    fn a_list_of_sizes_has_to_fit_the_rows() {
+        let list = Sampling::List(vec![2, 0, 3]);
+        assert_eq!(list.ranges(6).unwrap(), [0..2, 2..2, 2..5]);
+        assert!(list.ranges(4).is_err());
     }
 
     #[test]

@@ -112,7 +112,12 @@ impl<C: Contents> Table<C> {
     /// # Errors
     /// [`Error::Sampling`] if the rule cannot cut this table.
     pub fn with_sampling(mut self, sampling: Sampling) -> Result<Self> {
-        self.samples = sampling.ranges(self.n_rows())?.into();
+        self.samples = if sampling.is_by_time() {
+            sampling.ranges_of(&self.column(0))?
+        } else {
+            sampling.ranges(self.n_rows())?
+        }
+        .into();
         self.first_sample = 0;
         self.sampling = sampling;
         Ok(self)
@@ -295,21 +300,37 @@ impl<C: Contents> Table<C> {
 
     /// The same table without a column.
     pub(crate) fn without_column(&self, index: usize) -> Self {
-        let columns: Vec<String> = self.columns[..index]
-            .iter()
-            .chain(&self.columns[index + 1..])
-            .cloned()
-            .collect();
+        let kept: Vec<usize> = (0..self.columns.len()).filter(|&n| n != index).collect();
+        self.with_only(&kept)
+    }
+
+    /// The same table with only some columns, in the given order. The standard ones should stay first.
+    pub(crate) fn with_only(&self, kept: &[usize]) -> Self {
+        let columns: Vec<String> = kept.iter().map(|&n| self.columns[n].clone()).collect();
         let mut values = Vec::with_capacity(self.n_rows() * columns.len());
         for row in self.values().chunks_exact(self.columns.len()) {
-            values.extend_from_slice(&row[..index]);
-            values.extend_from_slice(&row[index + 1..]);
+            values.extend(kept.iter().map(|&n| row[n]));
         }
         Self {
             rows: array_of_rows(values, columns.len()).into_shared(),
             columns: columns.into(),
             ..self.clone()
         }
+    }
+
+    /// The same table, samples and attributes with other values (as many columns and rows).
+    pub(crate) fn with_values(&self, values: Vec<f64>) -> Self {
+        Self {
+            rows: array_of_rows(values, self.columns.len()).into_shared(),
+            ..self.clone()
+        }
+    }
+
+    /// The values of a column.
+    #[must_use]
+    pub fn column(&self, index: usize) -> Vec<f64> {
+        let values = self.values().iter().skip(index);
+        values.step_by(self.columns.len()).copied().collect()
     }
 
     /// The rows of the given indices, as one sample.
@@ -324,6 +345,15 @@ impl<C: Contents> Table<C> {
             ..self.view(0..0)
         }
         .into_one_sample()
+    }
+
+    /// The rows in the order of time, ties in the order in which they stand, as one sample.
+    #[must_use]
+    pub fn sorted_by_time(&self) -> Self {
+        let times = self.column(0);
+        let mut order: Vec<usize> = (0..self.n_rows()).collect();
+        order.sort_by(|&a, &b| times[a].total_cmp(&times[b])); // stable
+        self.take(&order)
     }
 
     /// No rows, the same columns.

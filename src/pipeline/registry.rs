@@ -4,9 +4,12 @@ use serde::de::value::Error as Nothing;
 use serde::de::{Deserialize, Deserializer, Visitor};
 
 use super::{IntoStep, Step};
-use crate::tracking::{Centroids, Cutpoints, Hdbscan, SplitLabels};
+use crate::tracking::{
+    BirminghamMethod, Centroids, Cutpoints, CutpointsToF, GaussianDensity, Hdbscan, LinesCentroids,
+    Minpoints, SplitLabels, TimeOfFlight,
+};
 use crate::trajectory::Segregate;
-use crate::transform::Stack;
+use crate::transform::{OptimizeWindow, Stack};
 
 /// A step that recipes know.
 #[derive(Debug)]
@@ -21,10 +24,17 @@ pub(super) struct Entry {
 
 pub(super) const STEPS: &[Entry] = &[
     entry::<Cutpoints, _>("Cutpoints"),
+    entry::<Minpoints, _>("Minpoints"),
+    entry::<TimeOfFlight, _>("TimeOfFlight"),
+    entry::<CutpointsToF, _>("CutpointsToF"),
+    entry::<GaussianDensity, _>("GaussianDensity"),
     entry::<Hdbscan, _>("HDBSCAN"),
     entry::<SplitLabels, _>("SplitLabels"),
     entry::<Centroids, _>("Centroids"),
+    entry::<LinesCentroids, _>("LinesCentroids"),
+    entry::<BirminghamMethod, _>("BirminghamMethod"),
     entry::<Stack, _>("Stack"),
+    entry::<OptimizeWindow, _>("OptimizeWindow"),
     entry::<Segregate, _>("Segregate"),
 ];
 

@@ -115,15 +115,7 @@ impl Filter for Cutpoints {
             samples.line_slice(),
             ranges,
             &self.params(),
-        );
-        let first_with = |row: usize| {
-            let n = ranges
-                .iter()
-                .position(|range| range.contains(&row))
-                .unwrap_or(0);
-            (context.sample + n, row - ranges[n].start)
-        };
-        let found = found.map_err(|error| in_sample(error, first_with))?;
+        )?;
         found
             .into_par_iter()
             .enumerate()
@@ -133,7 +125,7 @@ impl Filter for Cutpoints {
 }
 
 /// The same error on every backend, whichever samples the kernel was given together.
-fn in_sample(error: KernelError, place: impl Fn(usize) -> (usize, usize)) -> Error {
+pub(super) fn in_sample(error: KernelError, place: impl Fn(usize) -> (usize, usize)) -> Error {
     match error {
         KernelError::NotFinite { line } => {
             let (sample, row) = place(line);

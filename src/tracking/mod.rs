@@ -1,11 +1,21 @@
 //! From lines of response to points: a file per step.
 
+mod birmingham;
 mod centroids;
 mod cutpoints;
 mod hdbscan;
+mod lines;
+mod lines_centroids;
+mod minpoints;
 mod split_labels;
+mod time_of_flight;
 
+pub use birmingham::BirminghamMethod;
 pub use centroids::Centroids;
 pub use cutpoints::Cutpoints;
 pub use hdbscan::Hdbscan;
+pub use lines::{closest_point, cutoffs, find_distances};
+pub use lines_centroids::LinesCentroids;
+pub use minpoints::Minpoints;
 pub use split_labels::SplitLabels;
+pub use time_of_flight::{CutpointsToF, GaussianDensity, SPEED_OF_LIGHT, TimeOfFlight};

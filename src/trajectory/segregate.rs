@@ -128,10 +128,7 @@ impl Reducer for Segregate {
 
     fn reduce(&self, tables: Vec<PointData>, _: &Context<'_>) -> Result<PointData> {
         let points = PointData::stack(tables)?;
-        let times = points.rows().column(0).to_vec();
-        let mut order: Vec<usize> = (0..points.n_rows()).collect();
-        order.sort_by(|&a, &b| times[a].total_cmp(&times[b])); // stable
-        let sorted = points.take(&order);
+        let sorted = points.sorted_by_time();
         let rows: Vec<[f64; 4]> = sorted
             .rows()
             .rows()

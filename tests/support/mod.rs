@@ -134,9 +134,17 @@ pub(crate) fn golden1(name: &str) -> Vec<f64> {
     if let Ok(values) = ndarray_npy::read_npy::<_, ndarray::Array1<f64>>(&path) {
         return values.to_vec();
     }
+    if let Ok(values) = ndarray_npy::read_npy::<_, ndarray::Array1<i32>>(&path) {
+        return values.iter().map(|&value| f64::from(value)).collect();
+    }
     let values: ndarray::Array1<i64> =
         ndarray_npy::read_npy(&path).unwrap_or_else(|e| panic!("{name}: {e}"));
     values.iter().map(|&value| value as f64).collect()
+}
+
+/// A golden array of whole numbers in two dimensions.
+pub(crate) fn golden_whole(name: &str) -> Array2<i64> {
+    read(&root().join("tests/golden"), name)
 }
 
 /// Labels numbered in the order of their first appearance; noise stays -1.

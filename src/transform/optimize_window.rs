@@ -1,0 +1,214 @@
+use serde::{Deserialize, Serialize};
+
+use crate::data::{Contents, Data, Lines, Points, Sampling, Table, typed};
+use crate::error::{Error, Result};
+use crate::pipeline::{Context, Reducer};
+
+/// Finds the adaptive window of time with which samples have `ideal_elems` rows in the median, and samples the table with it.
+///
+/// The table is sorted by time first. Samples with fewer than `low * ideal_elems` or more than `high * ideal_elems` rows do not count in the
+/// search; then samples have at most `ideal_elems` rows, and `overlap` is a share of the window.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OptimizeWindow {
+    ideal_elems: usize,
+    #[serde(default)]
+    overlap: f64,
+    #[serde(default = "default_low")]
+    low: f64,
+    #[serde(default = "default_high")]
+    high: f64,
+}
+
+fn default_low() -> f64 {
+    0.3
+}
+
+fn default_high() -> f64 {
+    3.0
+}
+
+/// Windows between which the best one is looked for: so many factors of two round the first guess.
+const OCTAVES: i32 = 12;
+/// Steps per factor of two of the first, coarse search, and rounds of the fine one.
+const COARSE: i32 = 4;
+const FINE_ROUNDS: usize = 40;
+
+impl OptimizeWindow {
+    /// Samples of about `ideal_elems` rows that do not overlap.
+    #[must_use]
+    pub fn new(ideal_elems: usize) -> Self {
+        Self {
+            ideal_elems,
+            overlap: 0.0,
+            low: default_low(),
+            high: default_high(),
+        }
+    }
+
+    /// The share of the window that samples have in common, below 1; negative skips time.
+    #[must_use]
+    pub fn overlap(self, overlap: f64) -> Self {
+        Self { overlap, ..self }
+    }
+
+    /// Samples below `low` or above `high` times `ideal_elems` rows do not count in the search.
+    #[must_use]
+    pub fn limits(self, low: f64, high: f64) -> Self {
+        Self { low, high, ..self }
+    }
+
+    /// How far the median number of rows is from the ideal one, with a window.
+    fn distance(&self, times: &[f64], window: f64) -> f64 {
+        let ideal = self.ideal_elems as f64;
+        let all = Sampling::adaptive(window, usize::MAX).overlap_time(self.overlap * window);
+        let Ok(ranges) = all.ranges_of(times) else {
+            return f64::INFINITY;
+        };
+        let sizes = ranges.iter().map(|range| range.len() as f64);
+        let counted = sizes.filter(|&n| self.low * ideal <= n && n <= self.high * ideal);
+        let mut counted: Vec<f64> = counted.collect();
+        if counted.is_empty() {
+            return f64::INFINITY;
+        }
+        counted.sort_by(f64::total_cmp);
+        let middle = counted.len() / 2;
+        let median = if counted.len() % 2 == 1 {
+            counted[middle]
+        } else {
+            0.5 * (counted[middle - 1] + counted[middle])
+        };
+        (median - ideal).abs()
+    }
+
+    /// The best window; the median as a function of it has steps, so a coarse search brackets and a fine one narrows.
+    fn window(&self, times: &[f64]) -> Option<f64> {
+        let mut gaps: Vec<f64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        gaps.sort_by(f64::total_cmp);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a share of the number of gaps"
+        )]
+        let quantile = |q: f64| gaps.get((q * gaps.len().saturating_sub(1) as f64) as usize);
+        let gap = [0.5, 0.8, 0.9, 0.95, 0.99, 0.999, 1.0]
+            .into_iter()
+            .filter_map(quantile)
+            .copied()
+            .find(|&gap| gap > 0.0)?;
+        let start = gap * self.ideal_elems as f64;
+        let better = |best: (f64, f64), window: f64| {
+            let distance = self.distance(times, window);
+            if distance < best.0 {
+                (distance, window)
+            } else {
+                best
+            }
+        };
+        let steps = -OCTAVES * COARSE..=OCTAVES * COARSE;
+        let windows = steps.map(|n| start * 2.0_f64.powf(f64::from(n) / f64::from(COARSE)));
+        let mut best = windows.fold((f64::INFINITY, start), better);
+        let mut factor = 2.0_f64.powf(1.0 / f64::from(COARSE));
+        for _ in 0..FINE_ROUNDS {
+            if best.0 == 0.0 {
+                break;
+            }
+            factor = factor.sqrt();
+            let (_, window) = best;
+            best = [window / factor, window * factor]
+                .into_iter()
+                .fold(best, better);
+        }
+        best.0.is_finite().then_some(best.1)
+    }
+
+    fn sampled<C: Contents>(&self, tables: Vec<Table<C>>) -> Result<Table<C>> {
+        let table = Table::stack(tables)?.sorted_by_time();
+        match self.window(&table.column(0)) {
+            Some(window) => table.with_sampling(
+                Sampling::adaptive(window, self.ideal_elems).overlap_time(self.overlap * window),
+            ),
+            None => {
+                tracing::warn!(
+                    "OptimizeWindow: no window gives samples of about {} of the {} rows, so nothing follows",
+                    self.ideal_elems,
+                    table.n_rows()
+                );
+                table.with_sampling(Sampling::Ranges(Vec::new()))
+            }
+        }
+    }
+}
+
+impl Reducer for OptimizeWindow {
+    type Input = Data;
+    type Output = Data;
+
+    fn check(&self) -> Result<()> {
+        let parameter = |name, value: f64, needed| {
+            Err(Error::Parameter {
+                name,
+                value: value.to_string(),
+                needed,
+            })
+        };
+        if self.ideal_elems == 0 {
+            return parameter("ideal_elems", 0.0, "1 row or more");
+        }
+        if !(self.overlap < 1.0 && self.overlap.is_finite()) {
+            return parameter("overlap", self.overlap, "a share of the window below 1");
+        }
+        if !(0.0..=1.0).contains(&self.low) {
+            return parameter("low", self.low, "a factor from 0 to 1");
+        }
+        if self.high.is_nan() || self.high < 1.0 {
+            return parameter("high", self.high, "a factor of 1 or more");
+        }
+        Ok(())
+    }
+
+    fn reduce(&self, tables: Vec<Data>, _: &Context<'_>) -> Result<Data> {
+        Ok(match tables.first() {
+            Some(Data::Lines(_)) => self.sampled::<Lines>(typed(tables)?)?.into(),
+            Some(_) => self.sampled::<Points>(typed(tables)?)?.into(),
+            None => Data::List(Vec::new()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array2;
+
+    use super::*;
+    use crate::data::PointData;
+
+    #[test]
+    fn samples_have_about_the_ideal_number_of_rows_whatever_the_order_of_rows() {
+        // Three rows a ms, in reverse order.
+        let rows = Array2::from_shape_fn((900, 4), |(n, _)| 300.0 - n as f64 / 3.0);
+        let points = Data::from(PointData::new(rows).unwrap());
+        let step = OptimizeWindow::new(30).overlap(0.5);
+        let Data::Points(out) = step.reduce(vec![points.clone()], &Context::FIRST).unwrap() else {
+            panic!("points should stay points")
+        };
+        let Sampling::Adaptive {
+            window,
+            overlap,
+            max_rows: 30,
+        } = *out.sampling()
+        else {
+            panic!("{}", out.sampling())
+        };
+        assert!(
+            (9.0..10.5).contains(&window) && overlap == 0.5 * window,
+            "{window}"
+        );
+        assert!(out.n_samples() > 50 && out.sample_ranges()[..50].iter().all(|r| r.len() == 30));
+        // No window gives a million rows.
+        let none = OptimizeWindow::new(1_000_000)
+            .reduce(vec![points], &Context::FIRST)
+            .unwrap();
+        assert_eq!(none.n_samples(), 0);
+    }
+}
