@@ -5,7 +5,7 @@ use std::time::Instant;
 use rayon::prelude::*;
 
 use super::step::{AnyFilter, Role};
-use super::{Context, Pipeline};
+use super::{Context, Pipeline, registry};
 use crate::Backend;
 use crate::data::{Data, Element, Kind};
 use crate::error::{Error, Result};
@@ -76,6 +76,32 @@ pub(super) fn run(
         Data::Points(_) => Kind::Points,
         Data::List(_) => Kind::Any,
     })?;
+    check_columns(pipeline, &input)?;
+    all_steps(pipeline, input, progress)
+}
+
+/// Columns that are missing show on a table without rows, before any work. Steps of others need not take one: up to the first of them.
+fn check_columns(pipeline: &Pipeline, input: &Data) -> Result<()> {
+    let known = pipeline
+        .steps()
+        .iter()
+        .take_while(|step| registry::knows(step));
+    let known = Pipeline {
+        steps: known.cloned().collect(),
+        ..pipeline.clone()
+    };
+    // What steps say about it is not worth a word.
+    let silent = tracing::subscriber::NoSubscriber::default();
+    let run = || all_steps(&known, input.empty(), &|_| ());
+    tracing::subscriber::with_default(silent, run)?;
+    Ok(())
+}
+
+fn all_steps(
+    pipeline: &Pipeline,
+    input: Data,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<(Data, Report)> {
     let tallies: Vec<Tally> = pipeline.steps().iter().map(|_| Tally::default()).collect();
     let run = Run {
         pipeline,

@@ -7,6 +7,7 @@ mod registry;
 mod step;
 
 use std::fmt;
+use std::ops::Add;
 
 pub use executor::{Progress, Report, StepReport};
 pub use recipe::Recipe;
@@ -71,6 +72,22 @@ impl Pipeline {
         &self.steps
     }
 
+    /// The filters among them.
+    pub fn filters(&self) -> impl Iterator<Item = &Step> {
+        self.steps.iter().filter(|step| !step.is_reducer())
+    }
+
+    /// The reducers among them.
+    pub fn reducers(&self) -> impl Iterator<Item = &Step> {
+        self.steps.iter().filter(|step| step.is_reducer())
+    }
+
+    /// The steps as they run: each run of consecutive filters together, each reducer alone.
+    pub fn groups(&self) -> impl Iterator<Item = &[Step]> {
+        self.steps
+            .chunk_by(|a, b| !a.is_reducer() && !b.is_reducer())
+    }
+
     /// Checks the parameters of all steps, and that each takes the kind of data that the one before gives.
     ///
     /// # Errors
@@ -112,6 +129,26 @@ impl Pipeline {
         Ok(self.run(input, &|_| ())?.0)
     }
 
+    /// Runs all steps on a table as one sample, whatever cuts it; what filters alone make of it is given as it is.
+    ///
+    /// # Errors
+    /// As [`fit`](Self::fit).
+    pub fn fit_sample(&self, sample: impl Into<Data>) -> Result<Data> {
+        let sample = match sample.into() {
+            Data::Lines(table) => Data::Lines(table.into_one_sample()),
+            Data::Points(table) => Data::Points(table.into_one_sample()),
+            list => list,
+        };
+        Ok(match self.fit(sample)? {
+            Data::List(mut list) if list.len() == 1 && !self.ends_in_reducer() => list.remove(0),
+            data => data,
+        })
+    }
+
+    fn ends_in_reducer(&self) -> bool {
+        self.steps.last().is_some_and(Step::is_reducer)
+    }
+
     /// As [`fit`](Self::fit), with calls to `progress` on the way (from any thread) and a report at the end.
     ///
     /// # Errors
@@ -122,6 +159,34 @@ impl Pipeline {
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<(Data, Report)> {
         executor::run(self, input.into(), progress)
+    }
+}
+
+/// The steps of one pipeline, then those of another; backend and seed are those of the first.
+impl Add for Pipeline {
+    type Output = Self;
+
+    fn add(mut self, other: Self) -> Self {
+        self.steps.extend(other.steps);
+        self
+    }
+}
+
+/// A pipeline, and a step.
+impl Add<Step> for Pipeline {
+    type Output = Self;
+
+    fn add(self, step: Step) -> Self {
+        self.then(step)
+    }
+}
+
+/// Two steps are a pipeline.
+impl Add for Step {
+    type Output = Pipeline;
+
+    fn add(self, other: Self) -> Pipeline {
+        Pipeline::new().then(self).then(other)
     }
 }
 

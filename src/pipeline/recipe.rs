@@ -18,11 +18,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use toml::{Spanned, Value};
 
-use super::registry::STEPS;
-use super::{Pipeline, expression};
+use super::registry::{Entry, STEPS, entry};
+use super::{IntoStep, Pipeline, expression};
 use crate::data::Sampling;
 use crate::error::{Error, Result};
 
@@ -33,6 +33,11 @@ pub const BUILT_IN: &[(&str, &str)] = &[
         "pept-ml-one-pass",
         include_str!("recipes/pept-ml-one-pass.toml"),
     ),
+    (
+        "pept-ml-second-pass",
+        include_str!("recipes/pept-ml-second-pass.toml"),
+    ),
+    ("birmingham", include_str!("recipes/birmingham.toml")),
 ];
 
 /// A recipe: text that becomes a [`Pipeline`] when its parameters are known.
@@ -42,6 +47,8 @@ pub struct Recipe {
     text: String,
     contents: Contents,
     parameters: BTreeMap<String, f64>,
+    /// Steps that the library does not know.
+    own_steps: Vec<Entry>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -106,7 +113,50 @@ impl Recipe {
             text: text.to_owned(),
             contents,
             parameters,
+            own_steps: Vec::new(),
         })
+    }
+
+    /// The recipe of a pipeline: what [`pipeline`](Self::pipeline) then makes of it is equal, on the CPU and with seed 0.
+    ///
+    /// # Errors
+    /// [`Error::Recipe`] for a step that recipes do not know.
+    pub fn from_pipeline(name: &str, pipeline: &Pipeline) -> Result<Self> {
+        let mut text = String::new();
+        for (number, step) in (1..).zip(pipeline.steps()) {
+            let problem = |problem: String| Error::Recipe {
+                name: name.to_owned(),
+                line: 1 + text.lines().count(),
+                problem,
+            };
+            let saved = STEPS.iter().find_map(|entry| {
+                let table = (entry.save)(step.as_any())?;
+                Some((entry.name, table))
+            });
+            let (known, table) = saved.ok_or_else(|| {
+                problem(format!(
+                    "step {number} ({}) is not one that recipes know",
+                    step.name()
+                ))
+            })?;
+            let parameters = table.map_err(|error| problem(error.to_string()))?;
+            let mut step = toml::Table::new();
+            step.insert("name".into(), known.into());
+            step.extend(parameters);
+            let step = toml::to_string(&step).map_err(|error| problem(error.to_string()))?;
+            text += &format!("[[step]]\n{step}\n");
+        }
+        Self::parse(name, &text)
+    }
+
+    /// Lets the recipe use a step of your own, by this name.
+    #[must_use]
+    pub fn with_step<S, M>(mut self, name: &'static str) -> Self
+    where
+        S: for<'de> Deserialize<'de> + Serialize + IntoStep<M> + 'static,
+    {
+        self.own_steps.push(entry::<S, M>(name));
+        self
     }
 
     /// The recipe's text.
@@ -152,6 +202,11 @@ impl Recipe {
                 )),
             };
         };
+        if let Value::Table(window) = sample_size.get_ref() {
+            return self
+                .window(sample_size.span().start, window, overlap.as_ref())
+                .map(Some);
+        }
         let size = usize::try_from(self.whole(sample_size)?).map_err(|_| {
             self.error(
                 sample_size.span().start,
@@ -164,6 +219,52 @@ impl Recipe {
         Ok(Some(
             Sampling::count(size).overlap(isize::try_from(overlap).unwrap_or(isize::MAX)),
         ))
+    }
+
+    /// `{ time_window = MS }` or `{ adaptive = MS, max = ROWS }`.
+    fn window(
+        &self,
+        start: usize,
+        window: &toml::Table,
+        overlap: Option<&Spanned<Value>>,
+    ) -> Result<Sampling> {
+        let number = |name: &str| -> Result<Option<f64>> {
+            let Some(value) = window.get(name) else {
+                return Ok(None);
+            };
+            self.number(&Spanned::new(start..start, value.clone()))
+                .map(Some)
+        };
+        let names: Vec<&str> = window.keys().map(String::as_str).collect();
+        let sampling = match names[..] {
+            ["time_window"] => number("time_window")?.map(Sampling::time),
+            ["adaptive", "max"] | ["max", "adaptive"] => {
+                let max = self.whole(&Spanned::new(start..start, window["max"].clone()))?;
+                let max = usize::try_from(max).unwrap_or(0);
+                number("adaptive")?.map(|window| Sampling::adaptive(window, max))
+            }
+            _ => None,
+        };
+        let sampling = sampling.ok_or_else(|| {
+            let problem = "sample_size is a number of LoRs, { time_window = MS } or { adaptive = MS, max = LORS }";
+            self.error(start, problem.into())
+        })?;
+        Ok(match overlap {
+            Some(overlap) => sampling.overlap_time(self.number(overlap)?),
+            None => sampling,
+        })
+    }
+
+    fn number(&self, value: &Spanned<Value>) -> Result<f64> {
+        match self.evaluated(value)? {
+            #[expect(clippy::cast_precision_loss, reason = "a time in ms")]
+            Value::Integer(value) => Ok(value as f64),
+            Value::Float(value) => Ok(value),
+            other => Err(self.error(
+                value.span().start,
+                format!("a number is needed here, not {other}"),
+            )),
+        }
     }
 
     /// The pipeline, on the CPU and with seed 0 until told otherwise.
@@ -196,15 +297,13 @@ impl Recipe {
                         ));
                     }
                 };
-            let entry = STEPS
-                .iter()
-                .find(|entry| entry.name == name)
-                .ok_or_else(|| {
-                    self.error(
-                        name_start,
-                        unknown("step", name, STEPS.iter().map(|entry| entry.name)),
-                    )
-                })?;
+            let entries = || self.own_steps.iter().chain(STEPS);
+            let entry = entries().find(|entry| entry.name == name).ok_or_else(|| {
+                self.error(
+                    name_start,
+                    unknown("step", name, entries().map(|entry| entry.name)),
+                )
+            })?;
             let known = (entry.parameters)();
             let mut table = toml::Table::new();
             for (key, value) in parameters.iter().filter(|(key, _)| key.get_ref() != "name") {
@@ -315,14 +414,56 @@ mod tests {
         for (name, _) in BUILT_IN {
             for tracers in [1.0, 2.0, 7.0] {
                 let mut recipe = Recipe::built_in(name).unwrap();
-                recipe.set("tracers", tracers).unwrap();
+                if *name == "birmingham" {
+                    assert!(recipe.set("tracers", tracers).is_err());
+                } else {
+                    recipe.set("tracers", tracers).unwrap();
+                }
                 let pipeline = recipe.pipeline().unwrap();
-                pipeline.check(crate::data::Kind::Lines).unwrap();
-                let sampling =
-                    Sampling::count(200 * tracers as usize).overlap(150 * tracers as isize);
-                assert_eq!(recipe.sampling().unwrap(), Some(sampling));
+                let (kind, sampling) = match *name {
+                    "pept-ml-second-pass" => (crate::data::Kind::Points, None),
+                    "birmingham" => (crate::data::Kind::Lines, Some(Sampling::count(200))),
+                    _ => {
+                        let (size, overlap) = (200 * tracers as usize, 150 * tracers as isize);
+                        let sampling = Sampling::count(size).overlap(overlap);
+                        (crate::data::Kind::Lines, Some(sampling))
+                    }
+                };
+                pipeline.check(kind).unwrap();
+                assert_eq!(recipe.sampling().unwrap(), sampling);
             }
         }
+    }
+
+    #[test]
+    fn a_pipeline_becomes_a_recipe_and_back() {
+        for (name, _) in BUILT_IN {
+            let pipeline = Recipe::built_in(name).unwrap().pipeline().unwrap();
+            let recipe = Recipe::from_pipeline(name, &pipeline).unwrap();
+            let back = recipe.pipeline().unwrap();
+            assert_eq!(back.to_string(), pipeline.to_string(), "{}", recipe.text());
+        }
+    }
+
+    #[test]
+    fn samples_by_time_can_be_written_down() {
+        let sampling = |input: &str| {
+            let text =
+                format!("[parameters]\nms = 2.5\n[input]\n{input}\n[[step]]\nname = \"Stack\"");
+            Recipe::parse("my.toml", &text).and_then(|recipe| recipe.sampling())
+        };
+        let time = "sample_size = { time_window = \"= 2 * ms\" }\noverlap = 1";
+        let expected = Sampling::time(5.0).overlap_time(1.0);
+        assert_eq!(sampling(time).unwrap(), Some(expected));
+        let adaptive = "sample_size = { adaptive = 5.0, max = 200 }";
+        assert_eq!(
+            sampling(adaptive).unwrap(),
+            Some(Sampling::adaptive(5.0, 200))
+        );
+        let error = sampling("sample_size = { window = 5.0 }")
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("line 4: sample_size is"), "{error}");
     }
 
     fn problem(text: &str) -> String {

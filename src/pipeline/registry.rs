@@ -1,5 +1,8 @@
 //! The steps that recipes know by name. A new step is one more line here.
 
+use std::any::Any;
+
+use serde::Serialize;
 use serde::de::value::Error as Nothing;
 use serde::de::{Deserialize, Deserializer, Visitor};
 
@@ -12,7 +15,7 @@ use crate::trajectory::Segregate;
 use crate::transform::{OptimizeWindow, Stack};
 
 /// A step that recipes know.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
     /// Its name in recipes.
     pub(super) name: &'static str,
@@ -20,6 +23,9 @@ pub(super) struct Entry {
     pub(super) parameters: fn() -> &'static [&'static str],
     /// Makes it from its parameters.
     pub(super) build: fn(toml::Table) -> Result<Step, toml::de::Error>,
+    pub(super) is: fn(&dyn Any) -> bool,
+    /// Its parameters, if it is this step.
+    pub(super) save: fn(&dyn Any) -> Option<Result<toml::Table, toml::ser::Error>>,
 }
 
 pub(super) const STEPS: &[Entry] = &[
@@ -38,12 +44,22 @@ pub(super) const STEPS: &[Entry] = &[
     entry::<Segregate, _>("Segregate"),
 ];
 
-const fn entry<S: for<'de> Deserialize<'de> + IntoStep<M>, M>(name: &'static str) -> Entry {
+pub(super) const fn entry<S, M>(name: &'static str) -> Entry
+where
+    S: for<'de> Deserialize<'de> + Serialize + IntoStep<M> + 'static,
+{
     Entry {
         name,
         parameters: fields::<S>,
         build: |table| table.try_into::<S>().map(IntoStep::into_step),
+        is: |step| step.is::<S>(),
+        save: |step| step.downcast_ref::<S>().map(toml::Table::try_from),
     }
+}
+
+/// Whether a step is one of these.
+pub(super) fn knows(step: &Step) -> bool {
+    STEPS.iter().any(|entry| (entry.is)(step.as_any()))
 }
 
 /// The names of a struct's fields, as serde knows them.

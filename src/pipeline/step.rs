@@ -1,3 +1,4 @@
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
@@ -221,6 +222,30 @@ impl Step {
         }
     }
 
+    /// The filter or reducer itself.
+    pub(super) fn as_any(&self) -> &dyn Any {
+        match &self.0 {
+            Role::Filter(step) => step.as_any(),
+            Role::Reducer(step) => step.as_any(),
+        }
+    }
+
+    /// The step alone on all samples of a table: a pipeline of one.
+    ///
+    /// # Errors
+    /// As [`Pipeline::fit`](super::Pipeline::fit).
+    pub fn fit(&self, input: impl Into<Data>) -> Result<Data> {
+        super::Pipeline::new().then(self.clone()).fit(input)
+    }
+
+    /// The step alone on one sample.
+    ///
+    /// # Errors
+    /// As [`Pipeline::fit`](super::Pipeline::fit).
+    pub fn fit_sample(&self, sample: impl Into<Data>) -> Result<Data> {
+        super::Pipeline::new().then(self.clone()).fit_sample(sample)
+    }
+
     /// Checks the parameters.
     ///
     /// # Errors
@@ -283,6 +308,7 @@ impl IntoStep<IsStep> for Step {
 
 /// A [`Filter`] without its types.
 pub(super) trait AnyFilter: fmt::Debug + Send + Sync {
+    fn as_any(&self) -> &dyn Any;
     fn name(&self) -> &'static str;
     fn check(&self) -> Result<()>;
     fn kinds(&self) -> (Kind, Kind);
@@ -294,6 +320,10 @@ pub(super) trait AnyFilter: fmt::Debug + Send + Sync {
 }
 
 impl<F: Filter> AnyFilter for F {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
     fn name(&self) -> &'static str {
         Filter::name(self)
     }
@@ -329,6 +359,7 @@ impl<F: Filter> AnyFilter for F {
 
 /// A [`Reducer`] without its types.
 pub(super) trait AnyReducer: fmt::Debug + Send + Sync {
+    fn as_any(&self) -> &dyn Any;
     fn name(&self) -> &'static str;
     fn check(&self) -> Result<()>;
     fn kinds(&self) -> (Kind, Kind);
@@ -336,6 +367,10 @@ pub(super) trait AnyReducer: fmt::Debug + Send + Sync {
 }
 
 impl<R: Reducer> AnyReducer for R {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
     fn name(&self) -> &'static str {
         Reducer::name(self)
     }
