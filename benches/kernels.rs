@@ -5,7 +5,7 @@ use criterion::{
     BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
 };
 use pept::detector::simulator::Simulator;
-use pept::kernels::{cutpoints, minpoints, voxels};
+use pept::kernels::{KernelError, cutpoints, minpoints, voxels};
 use pept::{Backend, LineData, Sampling};
 
 fn lors() -> LineData {
@@ -28,13 +28,13 @@ fn samples(lors: &LineData, size: usize) -> LineData {
 fn on_every_backend<T>(
     group: &mut BenchmarkGroup<'_, WallTime>,
     size: usize,
-    work: impl Fn(&Backend) -> T,
+    work: impl Fn(&Backend) -> Result<T, KernelError>,
 ) {
     let mut backends = vec![Backend::Cpu];
     backends.extend(Backend::gpu());
     for backend in &backends {
         group.bench_function(BenchmarkId::new(backend.to_string(), size), |bencher| {
-            bencher.iter(|| work(backend));
+            bencher.iter(|| work(backend).expect("the kernel should work"));
         });
     }
 }

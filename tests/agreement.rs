@@ -239,7 +239,19 @@ fn unbounded_parameters(backend: &Backend) {
     assert_equals_brute_force(backend, &lines, f64::MAX, None);
 }
 
+/// Such a line may seem to miss the cutoffs, since its direction is rounded to few digits.
+fn a_line_of_lost_direction(backend: &Backend) {
+    let short = [0.0, 0.0, 9.9, 9.9, 2.6e-162, 9.9, 9.9];
+    let other = [0.0, 0.0, 9.9, 9.8, 1e-3, 9.9, 10.0];
+    for rows in [[short, other], [other, short]] {
+        let cutoffs = Some([-1e-3, 1e-3, -10.0, 10.0, -10.0, 10.0]);
+        assert_equals_brute_force(backend, &rows, 0.5, cutoffs);
+        assert_equals_brute_force(backend, &rows, 0.5, None);
+    }
+}
+
 fn huge_values(backend: &Backend) {
+    a_line_of_lost_direction(backend);
     let mut rng = Pcg64::seed_from_u64(7);
     for scale in [1e60, 1e80, 1e150, 1e300] {
         let lines = screen_lines(&mut rng, 40, [0.0; 3], scale);
@@ -415,6 +427,24 @@ fn pieces(backend: &Backend) {
 fn fast_positions(backend: &Backend) {
     let mut rng = Pcg64::seed_from_u64(12);
     let mut worst = 0.0_f64;
+    // Where f32 can say nothing, f64 decides: with unbounded parameters, or a line too short for a direction.
+    let mut lines = screen_lines(&mut rng, 60, [0.0; 3], 300.0);
+    lines[7] = [0.0, 0.0, 0.0, 0.0, 1e-160, 0.0, 0.0];
+    let everywhere: [f64; 6] = [f64::NEG_INFINITY, f64::INFINITY]
+        .repeat(3)
+        .try_into()
+        .unwrap();
+    for (max_distance, cutoffs) in [
+        (f64::INFINITY, None),
+        (f64::MAX, None),
+        (0.5, None),
+        (0.5, Some(everywhere)),
+    ] {
+        let params = Params::new(max_distance).precision(Precision::Fast);
+        let params = cutoffs.map_or(params, |cutoffs| params.cutoffs(cutoffs));
+        let found = on(backend, LineSlice::from_rows(&lines), &params).unwrap();
+        assert_eq!(found, brute_force::cutpoints(&lines, max_distance, cutoffs));
+    }
     for (scale, max_distance) in [(350.0, 0.05), (1_000.0, 0.15), (1.0, 1.5e-4)] {
         let centre = [3.0 * scale, -scale, scale];
         let rows = screen_lines(&mut rng, 700, centre, scale);
@@ -442,7 +472,8 @@ fn fast_positions(backend: &Backend) {
             let (u, v) = (unit(i), unit(j));
             let cosine: f64 = (0..3).map(|k| u[k] * v[k]).sum();
             let sine = (1.0 - cosine * cosine).sqrt();
-            64.0 * 2.0_f64.powi(-24) * (half * 3.0_f64.sqrt() + max_distance) / sine
+            let reach = half * 3.0_f64.sqrt() + max_distance;
+            64.0 * 2.0_f64.powi(-24) * (reach + max_distance / sine) / sine
         };
         let key = |point: &Cutpoint| (point.i, point.j);
         let mut n_same = 0;

@@ -32,7 +32,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 /// Lines through a box, many near its centre.
-fn lines(n: usize) -> Vec<[f64; 7]> {
+fn rows_of_lines(n: usize) -> Vec<[f64; 7]> {
     let mut rng = Pcg64::seed_from_u64(1);
     let mut row = |n: usize| {
         let target: [f64; 3] = std::array::from_fn(|_| 50.0 + 6.0 * (rng.random::<f64>() - 0.5));
@@ -75,7 +75,6 @@ fn all_kernels(backend: &Backend, rows: &[[f64; 7]]) -> Result<Results, KernelEr
 
 /// A device of a host program, with its own limits.
 fn device(change: impl Fn(&mut wgpu::Limits)) -> (wgpu::Device, wgpu::Queue) {
-    // The adapter that a handle uses; its device is another one.
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
     let backends = descriptor.backends;
@@ -92,7 +91,7 @@ fn device(change: impl Fn(&mut wgpu::Limits)) -> (wgpu::Device, wgpu::Queue) {
 }
 
 fn lost_device() {
-    let rows = lines(400);
+    let rows = rows_of_lines(400);
     let gpu = Gpu::new().unwrap();
     let backend = Backend::Gpu(gpu.clone());
     let expected = all_kernels(&Backend::Cpu, &rows).unwrap();
@@ -118,7 +117,7 @@ fn lost_device() {
 
 /// Bindings of 64 KiB and 32 workgroups: grids in slabs, pairs in many dispatches.
 fn small_limits() {
-    let rows = lines(1_500);
+    let rows = rows_of_lines(1_500);
     let (device, queue) = device(|limits| {
         limits.max_storage_buffer_binding_size = 1 << 16;
         limits.max_compute_workgroups_per_dimension = 32;
@@ -130,6 +129,25 @@ fn small_limits() {
         all_kernels(&Backend::Cpu, &rows).unwrap()
     );
     assert!(gpu.dispatches() > 30);
+    // More lines than a binding holds, and a sample of so many that no band of pairs fits.
+    let many = rows_of_lines(3_000);
+    let samples: Vec<_> = (0..30).map(|n| 100 * n..100 * n + 100).collect();
+    let params = cutpoints::Params::new(0.05);
+    let on = |backend: &Backend| {
+        cutpoints::on_samples(backend, LineSlice::from_rows(&many), &samples, &params)
+    };
+    assert_eq!(on(&backend).unwrap(), on(&Backend::Cpu).unwrap());
+    let whole = cutpoints::on(&backend, LineSlice::from_rows(&many), &params);
+    assert!(
+        matches!(whole, Err(KernelError::TooLarge { .. })),
+        "{whole:?}"
+    );
+    let fallback = Backend::Gpu(gpu.with_fallback());
+    let whole = cutpoints::on(&fallback, LineSlice::from_rows(&many), &params);
+    assert_eq!(
+        whole,
+        cutpoints::on(&Backend::Cpu, LineSlice::from_rows(&many), &params)
+    );
     // A plane of cells that no binding holds.
     let flat = Grid::voxels([2, 200, 200], [0.0, 100.0, 0.0, 100.0, 0.0, 100.0]).unwrap();
     let found = voxels::on(&backend, LineSlice::from_rows(&rows), &flat);
@@ -140,7 +158,7 @@ fn small_limits() {
 }
 
 fn memory_budget() {
-    let rows = lines(1_500);
+    let rows = rows_of_lines(1_500);
     let lines = LineSlice::from_rows(&rows);
     let params = cutpoints::Params::new(0.3);
     let gpu = Gpu::new().unwrap();
@@ -167,7 +185,7 @@ fn memory_budget() {
 }
 
 fn buffers() {
-    let rows = lines(500);
+    let rows = rows_of_lines(500);
     let gpu = Gpu::new().unwrap();
     let backend = Backend::Gpu(gpu.clone());
     all_kernels(&backend, &rows).unwrap();
@@ -176,10 +194,12 @@ fn buffers() {
         all_kernels(&backend, &rows).unwrap();
     }
     assert_eq!(gpu.memory_in_use(), after_one);
+    gpu.trim();
+    assert_eq!(gpu.memory_in_use(), 0);
 }
 
 fn threads() {
-    let rows = lines(500);
+    let rows = rows_of_lines(500);
     let backend = Backend::gpu().unwrap();
     let expected = all_kernels(&Backend::Cpu, &rows).unwrap();
     thread::scope(|scope| {
@@ -193,7 +213,7 @@ fn threads() {
 }
 
 fn host_program() {
-    let rows = lines(300);
+    let rows = rows_of_lines(300);
     let (device, queue) = device(|_| {});
     let backend = Backend::Gpu(Gpu::from_device(device.clone(), queue.clone()));
     let mut counts = Counts::new(&backend, grid()).unwrap();
@@ -222,7 +242,7 @@ fn host_program() {
 }
 
 fn in_the_background() {
-    let rows = lines(200);
+    let rows = rows_of_lines(200);
     let expected = all_kernels(&Backend::Cpu, &rows);
     let backend = Backend::gpu().unwrap();
     let found = background(move || all_kernels(&backend, &rows));

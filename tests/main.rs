@@ -19,6 +19,8 @@ mod cli;
 /// The clusterer against its plain reference.
 mod clustering;
 
+/// Conditions, groups, and what is done to columns.
+mod condition_steps;
 /// What is said of each kernel and step by vectors made with the Python package `pept`.
 mod golden;
 /// Devices: lost ones, small ones, those of a host program; memory; threads.
@@ -26,6 +28,10 @@ mod gpu;
 /// Pipelines on real and simulated recordings: results, determinism, own steps.
 mod pipeline;
 mod support;
+/// Tables in every format: round trips, foreign and damaged files.
+mod tables;
+/// Steps on trajectories against vectors made with the Python package `pept`.
+mod trajectory_steps;
 /// The kernel `voxels` on both backends.
 mod voxels;
 
@@ -39,6 +45,9 @@ fn main() {
     trials.extend(voxels::trials());
     trials.extend(gpu::trials());
     trials.extend(clustering::trials());
+    trials.extend(trajectory_steps::trials());
+    trials.extend(condition_steps::trials());
+    trials.extend(tables::trials());
     trials.extend(pipeline::trials());
     trials.extend(cli::trials());
     libtest_mimic::run(&arguments, trials).exit();

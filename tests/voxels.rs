@@ -17,7 +17,7 @@ type Ends = ([f64; 3], [f64; 3]);
 type Body = (&'static str, Needs, fn(&Backend));
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let bodies: [Body; 11] = [
+    let bodies: [Body; 12] = [
         ("golden_traverse3d_random", Needs::Nothing, golden_3d),
         ("golden_traverse2d_random", Needs::Nothing, golden_2d),
         ("golden_traverse3d_real", Needs::Recordings, golden_real),
@@ -30,6 +30,11 @@ pub(crate) fn trials() -> Vec<Trial> {
             "segments_of_few_digits_equal_brute_force",
             Needs::Nothing,
             few_digits,
+        ),
+        (
+            "segments_in_the_upper_faces_belong_to_the_last_cells",
+            Needs::Nothing,
+            upper_faces,
         ),
         ("lines_can_be_projected_to_a_plane", Needs::Nothing, planes),
         ("samples_have_grids_of_their_own", Needs::Nothing, samples),
@@ -185,6 +190,25 @@ fn random_lines(n: usize) -> Vec<[f64; 7]> {
 
 fn grid() -> Grid {
     Grid::voxels([37, 20, 25], [0.0, 100.0, 10.0, 90.0, -5.0, 120.0]).unwrap()
+}
+
+/// Where cells are no power of two of a mm, the faces are not whole numbers of cells in f64.
+fn upper_faces(backend: &Backend) {
+    for (lo, hi, n) in [
+        (0.0, 70.25, 10),
+        (0.0, 293.0, 100),
+        (111.78, 491.78, 49),
+        (0.0, 712.0, 23),
+    ] {
+        let grid = Grid::voxels([n; 3], [lo, hi, lo, hi, lo, hi]).unwrap();
+        let along = [0.0, hi, hi, lo, hi, hi, hi];
+        let point = [0.0, hi, hi, hi, hi, hi, hi];
+        let found = on(backend, LineSlice::from_rows(&[along, point]), &grid).unwrap();
+        let mut expected = vec![0; n * n * n];
+        expected[n * n * n - n..].fill(1);
+        expected[n * n * n - 1] = 2;
+        assert_eq!(found, expected, "{lo}..{hi} in {n}");
+    }
 }
 
 fn planes(backend: &Backend) {
@@ -407,6 +431,15 @@ fn bad_input(backend: &Backend) {
     assert!(matches!(
         sample,
         Err(KernelError::SampleOutOfBounds { sample: 1, .. })
+    ));
+    assert!(matches!(
+        weighted(&[f64::INFINITY, 1.0]),
+        Err(KernelError::Weight { line: 0, .. })
+    ));
+    let mut unannounced = Sums::new(backend, grid.clone(), Amount::Once, None).unwrap();
+    assert!(matches!(
+        unannounced.add(lines, Some(&[0.4, 0.4])),
+        Err(KernelError::Parameter { .. })
     ));
     // Nothing, far away, or too far for f64 to say where: no cell, no panic.
     let far = [

@@ -20,8 +20,8 @@ impl Backend {
     /// The most powerful hardware GPU if there is one, else the CPU.
     ///
     /// Software adapters (such as lavapipe) are never chosen here: the CPU form is faster.
-    /// Ask for one with `Gpu::new()`. When the GPU fails later on (device lost, out of memory), the CPU finishes the work, with one
-    /// warning, unless the environment has `PEPT_REQUIRE_GPU=1`.
+    /// Ask for one with `Gpu::new()`. When the GPU fails later on (device lost, out of memory), the CPU finishes the call, with one
+    /// warning, unless the environment has `PEPT_REQUIRE_GPU=1`; see `Gpu::with_fallback`.
     #[must_use]
     pub fn auto() -> Self {
         #[cfg(feature = "gpu")]

@@ -6,7 +6,8 @@ use std::task::{Context, Poll, Waker};
 
 /// Runs a blocking call, such as any kernel's, on the rayon pool: the async entry to all of them.
 ///
-/// The work starts at once, whether the future is polled or not; a panic in it comes out of the future.
+/// The work starts at once, whether the future is polled or not; a panic in it comes out of the future. Do not block on the future
+/// within the pool: with all its threads waiting none would be left for the work.
 ///
 /// ```
 /// use pept_kernels::{Backend, LineSlice, background, cutpoints};

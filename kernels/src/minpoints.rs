@@ -311,6 +311,14 @@ impl Sums {
     }
 }
 
+/// What may follow some chosen lines: lines that are near all of them.
+#[derive(Debug)]
+struct Level {
+    sums: Sums,
+    candidates: Vec<u32>,
+    next: usize,
+}
+
 /// The search for a sample's combinations.
 struct Search<'a> {
     params: &'a Params,
@@ -331,34 +339,44 @@ impl Search<'_> {
         let within = partners.partition_point(|&other| (other as usize) < self.sample.lines.end);
         self.chosen.clear();
         self.chosen.push(line);
-        let sums = Sums::ZERO.with(&self.normals[line as usize], self.time(line));
-        self.extend(&sums, &partners[..within]);
+        // A stack of its own: as deep as there are lines in a combination.
+        let mut levels = vec![Level {
+            sums: Sums::ZERO.with(&self.normals[line as usize], self.time(line)),
+            candidates: partners[..within].to_vec(),
+            next: 0,
+        }];
+        while let Some(level) = levels.last_mut() {
+            let missing = self.params.num_lines - self.chosen.len();
+            let left = &level.candidates[level.next..];
+            if missing == 1 {
+                let sums = level.sums;
+                for &line in left {
+                    self.decide(&sums, line);
+                }
+            }
+            if missing == 1 || left.len() < missing {
+                levels.pop();
+                self.chosen.pop();
+                continue;
+            }
+            let line = left[0];
+            let mut both = Vec::with_capacity(left.len());
+            intersect(&left[1..], self.partners.of(line), &mut both);
+            level.next += 1;
+            let sums = level
+                .sums
+                .with(&self.normals[line as usize], self.time(line));
+            self.chosen.push(line);
+            levels.push(Level {
+                sums,
+                candidates: both,
+                next: 0,
+            });
+        }
     }
 
     fn time(&self, line: u32) -> f64 {
         self.batch.rays[line as usize].t
-    }
-
-    /// Combinations of the chosen lines with some of the candidates, each of which is near all chosen ones.
-    fn extend(&mut self, sums: &Sums, candidates: &[u32]) {
-        let missing = self.params.num_lines - self.chosen.len();
-        if missing == 1 {
-            for &line in candidates {
-                self.decide(sums, line);
-            }
-            return;
-        }
-        for (n, &line) in candidates.iter().enumerate() {
-            if candidates.len() - n < missing {
-                return;
-            }
-            let mut both = Vec::with_capacity(candidates.len() - n);
-            intersect(&candidates[n + 1..], self.partners.of(line), &mut both);
-            let sums = sums.with(&self.normals[line as usize], self.time(line));
-            self.chosen.push(line);
-            self.extend(&sums, &both);
-            self.chosen.pop();
-        }
     }
 
     /// Adds the point of the chosen lines and a last one, if it is one.

@@ -13,7 +13,7 @@
 /// A compute shader. Its workgroup size is the override `WORKGROUP_SIZE`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shader {
-    /// The shader's name, also that of its file and of its Rust module.
+    /// The shader's name, also that of its file.
     pub name: &'static str,
     /// The whole text.
     pub wgsl: &'static str,

@@ -83,10 +83,12 @@ fn write(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
     let first = group.x * CHUNK_WORDS + thread * WORDS_PER_THREAD;
     let bits = bits_of(first);
     let place = chunks[group.x];
-    var next = place + inclusive_sum(thread, bits) - bits;
-    if thread == 0u {
+    let sum = inclusive_sum(thread, bits);
+    // What `count` and `scan` said has to be true.
+    if thread == N_THREADS - 1u && place + sum == chunks[group.x + 1u] {
         chunks[size.n_chunks + 2u + group.x] = DONE;
     }
+    var next = place + sum - bits;
     for (var n = first; n < min(first + WORDS_PER_THREAD, size.n_words); n++) {
         var left = words[n];
         while left != 0u {

@@ -4,7 +4,7 @@
 // bit_list.wgsl. With the points p = u x m of each line that are nearest to the centre, W = p_j - p_i and n = u_i x u_j, the
 // nearest points are p_i + s u_i and p_j + t u_j, s = (W x u_j).n / n.n and t = (W x u_i).n / n.n.
 
-struct Decision {
+struct Limits {
     max_squared: f32,        // of the distance
     min_sine_squared: f32,   // below, f64 has to decide
     n_bands: u32,
@@ -28,7 +28,7 @@ struct Band {
     padding: u32,
 }
 
-@group(0) @binding(0) var<uniform> decision: Decision;
+@group(0) @binding(0) var<uniform> limits: Limits;
 @group(0) @binding(1) var<storage, read> lines: array<Line>;
 @group(0) @binding(2) var<storage, read> bands: array<Band>;
 @group(0) @binding(3) var<storage, read> chunks: array<u32>;
@@ -43,15 +43,15 @@ const UNDECIDED: f32 = 3.0;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(global_invocation_id) thread: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let n_bits = chunks[decision.n_chunks];
-    if n_bits > decision.capacity {
+    let n_bits = chunks[limits.n_chunks];
+    if n_bits > limits.capacity {
         return;
     }
     for (var n = thread.x; n < n_bits; n += groups.x * WORKGROUP_SIZE) {
         let word = list[n] / 32u;
         // The last band that begins at or before the word.
         var low = 0u;
-        var high = decision.n_bands;
+        var high = limits.n_bands;
         while high - low > 1u {
             let middle = (low + high) / 2u;
             if bands[middle].first_word <= word {
@@ -77,12 +77,12 @@ fn nearest(i: u32, j: u32) -> vec4<f32> {
     let w = q - p;
     let normal = cross(u, v);
     let sine_squared = dot(normal, normal);
-    if sine_squared < decision.min_sine_squared {
+    if sine_squared < limits.min_sine_squared {
         return vec4<f32>(0.0, 0.0, 0.0, UNDECIDED);
     }
     let on_a = p + (dot(cross(w, v), normal) / sine_squared) * u;
     let on_b = q + (dot(cross(w, u), normal) / sine_squared) * v;
     let gap = on_a - on_b;
-    let accepted = dot(gap, gap) < decision.max_squared;
+    let accepted = dot(gap, gap) < limits.max_squared;
     return vec4<f32>(0.5 * (on_a + on_b), select(REJECTED, ACCEPTED, accepted));
 }

@@ -38,9 +38,9 @@ struct Faces {
 
 struct Size {
     n_walks: u32,
-    n_voxels: u32,
     padding_a: u32,
     padding_b: u32,
+    padding_c: u32,
 }
 
 @group(0) @binding(0) var<uniform> size: Size;

@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_clustered_is_noise() {
-        assert_eq!(hdbscan(&[], 5), []);
+        assert!(hdbscan(&[], 5).is_empty());
         assert_eq!(hdbscan(&[[0.0; 3]; 9], 5), [-1; 9]);
         assert_eq!(hdbscan(&[[0.0; 3]; 9], 1), [-1; 9]);
         assert_eq!(hdbscan(&[[f64::NAN; 3]; 9], 3), [-1; 9]);

@@ -52,6 +52,110 @@ fn push_number(line: &mut Vec<u8>, value: f64) {
     }
 }
 
+/// Characters of a bad line or field that a message shows.
+const SHOWN: usize = 60;
+
+/// Reads a table with a first line of column names, of which the standard ones come first, and then rows of numbers.
+///
+/// An empty field is NaN. Windows line ends, a byte order mark and blanks around fields are understood.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::File`] if the names are others; [`Error::Parse`] with the number of a line that is no row.
+pub fn read<C: Contents>(path: impl AsRef<Path>) -> Result<Table<C>> {
+    let path = path.as_ref();
+    let bytes = std::fs::read(path).map_err(Error::reading(path))?;
+    parse(path, &bytes)
+}
+
+fn parse<C: Contents>(path: &Path, bytes: &[u8]) -> Result<Table<C>> {
+    let file_error = |problem: String| Error::File {
+        path: path.to_owned(),
+        problem,
+    };
+    if bytes.is_empty() {
+        return Err(file_error("the file is empty".into()));
+    }
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let mut lines = bytes
+        .split(|&byte| byte == b'\n')
+        .map(<[u8]>::trim_ascii)
+        .zip(1..);
+    let header = lines.next().map_or(&b""[..], |(line, _)| line);
+    let columns: Vec<String> = String::from_utf8_lossy(header)
+        .split(',')
+        .map(column_name)
+        .collect();
+    let n_standard = C::COLUMNS.len();
+    let standard = columns.iter().take(n_standard).map(String::as_str);
+    if !standard.eq(C::COLUMNS.iter().copied()) {
+        return Err(file_error(format!(
+            "the first line should name the columns, {} first, but it is \"{}\"",
+            C::COLUMNS.join(","),
+            shown(header)
+        )));
+    }
+    let mut values = Vec::new();
+    let mut blank_line = None;
+    for (line, number) in lines {
+        let parse_error = |line: usize, problem: String| Error::Parse {
+            path: path.to_owned(),
+            line,
+            problem,
+        };
+        if line.is_empty() {
+            blank_line.get_or_insert(number);
+            continue;
+        }
+        if let Some(blank_line) = blank_line {
+            return Err(parse_error(blank_line, "an empty line between rows".into()));
+        }
+        let start = values.len();
+        for field in line.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+            let value = parse_number(field).ok_or_else(|| {
+                parse_error(number, format!("\"{}\" is not a number", shown(field)))
+            })?;
+            values.push(value);
+        }
+        let found = values.len() - start;
+        if found != columns.len() {
+            return Err(parse_error(
+                number,
+                format!(
+                    "a row of {found} values, but the first line names {} columns",
+                    columns.len()
+                ),
+            ));
+        }
+    }
+    let rows = crate::data::array_of_rows(values, columns.len());
+    Table::with_all_columns(rows, columns)
+}
+
+/// A name without blanks and quotes around it.
+fn column_name(field: &str) -> String {
+    let name = field.trim();
+    let bare = name
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'));
+    bare.unwrap_or(name).to_owned()
+}
+
+/// All of a field as a number; an empty one is NaN.
+fn parse_number(field: &[u8]) -> Option<f64> {
+    if field.is_empty() {
+        return Some(f64::NAN);
+    }
+    fast_float2::parse(field).ok()
+}
+
+/// The start of a text, for a message.
+fn shown(text: &[u8]) -> String {
+    let start = &text[..text.len().min(4 * SHOWN)];
+    let text = String::from_utf8_lossy(start);
+    let visible = text.chars().map(|c| if c.is_control() { '.' } else { c });
+    visible.take(SHOWN).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,5 +187,46 @@ mod tests {
             );
         }
         assert!(text(f64::NAN).parse::<f64>().unwrap().is_nan());
+    }
+
+    fn points(text: impl AsRef<[u8]>) -> Result<crate::data::PointData> {
+        parse(Path::new("file.csv"), text.as_ref())
+    }
+
+    fn problem(text: impl AsRef<[u8]>) -> String {
+        points(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn names_line_ends_and_special_numbers_are_understood() {
+        let expected = [0.5, 1.0, -2.0, 1e300, 7.0, 8.0, 9.0, -0.5];
+        for text in [
+            "t,x,y,z\n0.5,1,-2,1e+300\n7,8,9,-.5",
+            "\u{feff}t,x,y,z\r\n0.5,1,-2,1e300\r\n7,8,9,-5e-1\r\n\r\n\r\n",
+            " t , \"x\" ,y,z\n 0.5, 1 ,\t-2,1E300\n7,8,9,-0.5\n\n",
+        ] {
+            assert_eq!(points(text).unwrap().values(), expected);
+        }
+        let special = points("t,x,y,z,a\nNaN,nan,inf,-inf,\n").unwrap();
+        assert_eq!(special.columns(), ["t", "x", "y", "z", "a"]);
+        assert!(special.values()[..2].iter().all(|value| value.is_nan()));
+        assert_eq!(special.values()[2..4], [f64::INFINITY, f64::NEG_INFINITY]);
+        assert!(special.values()[4].is_nan());
+        assert_eq!(points("t,x,y,z").unwrap().n_rows(), 0);
+    }
+
+    #[test]
+    fn other_names_and_bad_rows_say_what_is_there() {
+        assert_eq!(problem(""), "file.csv: the file is empty");
+        assert!(problem("t,x,y\n1,2,3\n").contains("t,x,y,z first, but it is \"t,x,y\""));
+        assert!(problem("1,2,3,4\n").contains("\"1,2,3,4\""));
+        assert!(problem([0u8, 159, 146, 150, 10, 7, 255]).starts_with("file.csv: the first line"));
+        assert!(
+            problem("t,x,y,z\n1,2,3,4\n1,2,3,four\n")
+                .starts_with("file.csv:3: \"four\" is not a number")
+        );
+        assert!(problem("t,x,y,z\n1,2,3\n").starts_with("file.csv:2: a row of 3 values"));
+        assert!(problem("t,x,y,z\n1,2,3,4,5\n").starts_with("file.csv:2: a row of 5 values"));
+        assert!(problem("t,x,y,z\n1,2,3,4\n\n5,6,7,8\n").starts_with("file.csv:3: an empty"));
     }
 }

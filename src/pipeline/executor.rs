@@ -38,7 +38,7 @@ pub struct StepReport {
     pub name: &'static str,
     /// `"cpu"` or `"gpu"`.
     pub backend: &'static str,
-    /// Busy time, summed over threads.
+    /// Busy time, summed over threads. A thread that waits for a batch may do other samples' steps meanwhile, which then count in both.
     pub seconds: f64,
     /// Rows that went in, as often as samples have them.
     pub rows_in: usize,

@@ -11,8 +11,13 @@ use crate::tracking::{
     BirminghamMethod, Centroids, Cutpoints, CutpointsToF, GaussianDensity, Hdbscan, LinesCentroids,
     Minpoints, SplitLabels, TimeOfFlight,
 };
-use crate::trajectory::Segregate;
-use crate::transform::{OptimizeWindow, Stack};
+use crate::trajectory::{
+    Interpolate, OutOfViewFilter, Reconnect, RemoveStatic, Segregate, Velocity,
+};
+use crate::transform::{
+    Center, Condition, GroupBy, Inspect, OptimizeWindow, Remove, Reorient, SamplesCondition, Stack,
+    Swap,
+};
 
 /// A step that recipes know.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +46,21 @@ pub(super) const STEPS: &[Entry] = &[
     entry::<BirminghamMethod, _>("BirminghamMethod"),
     entry::<Stack, _>("Stack"),
     entry::<OptimizeWindow, _>("OptimizeWindow"),
+    entry::<Condition, _>("Condition"),
+    entry::<SamplesCondition, _>("SamplesCondition"),
+    entry::<GroupBy, _>("GroupBy"),
+    entry::<GroupBy, _>("SplitAll"),
+    entry::<Remove, _>("Remove"),
+    entry::<Swap, _>("Swap"),
+    entry::<Inspect, _>("Debug"),
     entry::<Segregate, _>("Segregate"),
+    entry::<Reconnect, _>("Reconnect"),
+    entry::<Velocity, _>("Velocity"),
+    entry::<Interpolate, _>("Interpolate"),
+    entry::<OutOfViewFilter, _>("OutOfViewFilter"),
+    entry::<RemoveStatic, _>("RemoveStatic"),
+    entry::<Reorient, _>("Reorient"),
+    entry::<Center, _>("Center"),
 ];
 
 pub(super) const fn entry<S, M>(name: &'static str) -> Entry

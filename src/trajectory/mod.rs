@@ -1,7 +1,17 @@
 //! From points to trajectories, and how good they are: a file per step.
 
 mod evaluate;
+mod interpolate;
+mod out_of_view;
+mod reconnect;
+mod remove_static;
 mod segregate;
+mod velocity;
 
 pub use evaluate::{Evaluation, evaluate};
+pub use interpolate::{Interpolate, InterpolationKind};
+pub use out_of_view::OutOfViewFilter;
+pub use reconnect::Reconnect;
+pub use remove_static::RemoveStatic;
 pub use segregate::Segregate;
+pub use velocity::Velocity;

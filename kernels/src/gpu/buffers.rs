@@ -11,6 +11,8 @@ use crate::error::{KernelError, Result};
 /// Up to here sizes are rounded up to powers of two, above to multiples of it.
 const COARSE: u64 = 16 << 20;
 const SMALLEST: u64 = 256;
+/// Larger buffers are not kept: a grid of one call would stay for good.
+const LARGEST_KEPT: u64 = 64 << 20;
 
 /// What a buffer is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -65,7 +67,7 @@ impl Pool {
     }
 
     /// Lets go of what nobody uses.
-    fn clear(&self) {
+    pub(super) fn clear(&self) {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         for ((class, _), buffers) in free.drain() {
             self.allocated
@@ -176,7 +178,7 @@ impl Gpu {
             class,
             usage,
             bytes: bytes.max(4),
-            keep: true,
+            keep: class <= LARGEST_KEPT,
         })
     }
 

@@ -25,7 +25,7 @@ impl Commands<'_> {
         buffers: &[(u32, &Buffer)],
         n_workgroups: usize,
     ) {
-        let pipeline = self.gpu.pipeline(pipeline);
+        let pipeline = &self.gpu.pipeline(pipeline);
         let entries: Vec<_> = buffers
             .iter()
             .map(|(binding, buffer)| wgpu::BindGroupEntry {
@@ -103,47 +103,45 @@ impl Gpu {
         record: impl FnOnce(&mut Commands<'_>) -> Result<()>,
     ) -> Result<Vec<Readback>> {
         self.check_lost()?;
-        let start = Instant::now();
-        let device = self.device();
-        let mut commands = Commands {
-            gpu: self,
-            label,
-            encoder: device
-                .create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(label) }),
-            readbacks: Vec::new(),
-        };
-        let (submission, mut readbacks) = self.scoped(|| {
+        let (sender, mapped) = mpsc::channel();
+        let (start, submission, mut readbacks) = self.scoped(|| {
+            let descriptor = wgpu::CommandEncoderDescriptor { label: Some(label) };
+            let mut commands = Commands {
+                gpu: self,
+                label,
+                encoder: self.device().create_command_encoder(&descriptor),
+                readbacks: Vec::new(),
+            };
             record(&mut commands)?;
+            let start = Instant::now();
             let submission = self.queue().submit([commands.encoder.finish()]);
-            Ok((submission, commands.readbacks))
-        })?;
-        let (sender, receiver) = mpsc::channel();
-        for readback in &readbacks {
-            let sender = sender.clone();
-            readback
-                .wgpu()
-                .map_async(wgpu::MapMode::Read, ..readback.bytes(), move |result| {
+            for readback in &commands.readbacks {
+                let sender = sender.clone();
+                let buffer = readback.wgpu();
+                buffer.map_async(wgpu::MapMode::Read, ..readback.bytes(), move |result| {
                     let _ = sender.send(result); // nobody listens after an error
                 });
-        }
-        let wait = self.wait(submission, &receiver, readbacks.len());
-        if let Err(error) = wait {
+            }
+            Ok((start, submission, commands.readbacks))
+        })?;
+        if let Err(error) = self.wait(submission, &mapped, readbacks.len()) {
             readbacks.iter_mut().for_each(Buffer::discard);
             return Err(error);
         }
-        let views = readbacks.into_iter().map(|buffer| {
-            let view = buffer.wgpu().get_mapped_range(..buffer.bytes());
-            let view = view.map_err(|error| KernelError::DeviceLost {
-                reason: error.to_string(),
-            })?;
-            Ok(Readback {
-                view: Some(view),
-                buffer,
-            })
-        });
-        let views = views.collect();
         self.took(units, start.elapsed());
-        views
+        let views = readbacks.into_iter().map(|mut buffer| {
+            match buffer.wgpu().get_mapped_range(..buffer.bytes()) {
+                Ok(view) => Ok(Readback {
+                    view: Some(view),
+                    buffer,
+                }),
+                Err(error) => {
+                    buffer.discard();
+                    Err(self.is_lost(error))
+                }
+            }
+        });
+        views.collect()
     }
 
     /// Runs `work` within error scopes.
@@ -156,16 +154,20 @@ impl Gpu {
             pollster::block_on(validation.pop()),
             pollster::block_on(memory.pop()),
         );
-        match errors {
-            (_, Some(_)) => Err(KernelError::OutOfMemory),
-            (Some(error), None) => {
-                self.check_lost()?;
-                Err(KernelError::Gpu {
-                    reason: error.to_string(),
-                })
-            }
-            (None, None) => result,
-        }
+        let error = match errors {
+            (None, None) => return result,
+            (_, Some(_)) => KernelError::OutOfMemory,
+            (Some(error), None) => KernelError::Gpu {
+                reason: error.to_string(),
+            },
+        };
+        // What was made meanwhile may be invalid: nobody shall get it again.
+        drop(result);
+        self.pool().clear();
+        self.pipelines().clear();
+        let _ = self.device().poll(wgpu::PollType::Poll); // the lost callback speaks in here
+        self.check_lost()?;
+        Err(error)
     }
 
     fn wait(
@@ -183,23 +185,22 @@ impl Gpu {
             Ok(_) => {}
             // Submitted without an error, but never taken: a lost device says nothing else.
             Err(error @ wgpu::PollError::WrongSubmissionIndex(..)) => {
-                return Err(KernelError::DeviceLost {
-                    reason: error.to_string(),
-                });
+                return Err(self.is_lost(error));
             }
             Err(error) => {
-                return Err(KernelError::Gpu {
-                    reason: error.to_string(),
-                });
+                // Whoever comes next need not wait as long.
+                self.set_lost(format!(
+                    "no answer within {} s ({error})",
+                    TIMEOUT.as_secs()
+                ));
+                self.check_lost()?;
             }
         }
         for _ in 0..n_readbacks {
             match mapped.recv_timeout(TIMEOUT) {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
-                    return Err(KernelError::DeviceLost {
-                        reason: error.to_string(),
-                    });
+                    return Err(self.is_lost(error));
                 }
                 Err(_) => {
                     return Err(KernelError::Gpu {

@@ -188,7 +188,9 @@ impl Gpu {
         self.inner.pool.set_budget(bytes);
     }
 
-    /// A handle whose failures (device lost, out of memory) the CPU makes up for, with the same results and one warning.
+    /// A handle whose failures (device lost, out of memory, too small) the CPU makes up for, with the same results and one warning.
+    ///
+    /// Not those of [`Counts`](crate::voxels::Counts) and [`Sums`](crate::voxels::Sums), which live on the device.
     #[must_use]
     pub fn with_fallback(self) -> Self {
         Self {
@@ -201,7 +203,10 @@ impl Gpu {
     pub(crate) fn falls_back(&self, error: &KernelError) -> bool {
         let of_the_gpu = matches!(
             error,
-            KernelError::DeviceLost { .. } | KernelError::OutOfMemory | KernelError::Gpu { .. }
+            KernelError::DeviceLost { .. }
+                | KernelError::OutOfMemory
+                | KernelError::TooLarge { .. }
+                | KernelError::Gpu { .. }
         );
         let falls_back = self.falls_back && of_the_gpu;
         if falls_back && !self.inner.warned.swap(true, Ordering::Relaxed) {
@@ -234,7 +239,7 @@ impl Gpu {
         &self.inner.device
     }
 
-    /// Number of dispatches so far.
+    /// Number of submissions of work so far.
     #[must_use]
     pub fn dispatches(&self) -> u64 {
         self.inner.dispatches.load(Ordering::Relaxed)
@@ -277,6 +282,9 @@ impl Gpu {
 
     /// Adapts the budget to how long a submission of `units` took. Results do not depend on it.
     pub(super) fn took(&self, units: u64, time: Duration) {
+        if units == 0 {
+            return; // copies, whose time says nothing
+        }
         self.inner.dispatches.fetch_add(1, Ordering::Relaxed);
         let budget = self.budget();
         if time > LONG_SUBMISSION {
@@ -288,6 +296,27 @@ impl Gpu {
                 .budget
                 .store(budget.saturating_mul(2).min(1 << 36), Ordering::Relaxed);
         }
+    }
+
+    /// Lets go of buffers that are kept for later calls.
+    pub fn trim(&self) {
+        self.inner.pool.clear();
+    }
+
+    pub(super) fn set_lost(&self, reason: String) {
+        let mut lost = self
+            .inner
+            .lost
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        lost.get_or_insert(reason);
+    }
+
+    /// Remembers that the device is lost.
+    pub(super) fn is_lost(&self, sign: impl fmt::Display) -> KernelError {
+        let reason = sign.to_string();
+        self.set_lost(reason.clone());
+        KernelError::DeviceLost { reason }
     }
 
     /// An error if the device is known to be lost.

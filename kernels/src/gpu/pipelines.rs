@@ -1,4 +1,4 @@
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
 use pept_shaders::{BIT_LIST, PAIRS, POSITIONS, Shader, VOXELS};
 
@@ -44,7 +44,7 @@ impl Pipeline {
 /// Pipelines that were built.
 #[derive(Debug, Default)]
 pub(super) struct Pipelines {
-    built: [OnceLock<wgpu::ComputePipeline>; 7],
+    built: Mutex<[Option<wgpu::ComputePipeline>; 7]>,
     cache: Option<wgpu::PipelineCache>,
 }
 
@@ -56,9 +56,15 @@ impl Pipelines {
         }
     }
 
+    /// Lets go of all, one of which may be invalid.
+    pub(super) fn clear(&self) {
+        *self.built.lock().unwrap_or_else(PoisonError::into_inner) = Default::default();
+    }
+
     /// Built on first use, and kept.
-    pub(super) fn get(&self, device: &wgpu::Device, pipeline: Pipeline) -> &wgpu::ComputePipeline {
-        self.built[pipeline as usize].get_or_init(|| {
+    pub(super) fn get(&self, device: &wgpu::Device, pipeline: Pipeline) -> wgpu::ComputePipeline {
+        let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
+        let built = built[pipeline as usize].get_or_insert_with(|| {
             let (shader, entry_point) = pipeline.entry();
             let label = format!("pept.{}.{entry_point}", shader.name);
             let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
@@ -76,12 +82,13 @@ impl Pipelines {
                 },
                 cache: self.cache.as_ref(),
             })
-        })
+        });
+        built.clone()
     }
 }
 
 impl Gpu {
-    pub(super) fn pipeline(&self, pipeline: Pipeline) -> &wgpu::ComputePipeline {
+    pub(super) fn pipeline(&self, pipeline: Pipeline) -> wgpu::ComputePipeline {
         self.pipelines().get(self.device(), pipeline)
     }
 }

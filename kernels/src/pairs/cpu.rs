@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_instruction_set_proposes_what_the_filter_does_but_for_rounding() {
+    fn the_best_and_the_plainest_instructions_propose_what_the_filter_does() {
         // Whole numbers over powers of two: nothing is rounded, so fusing changes nothing.
         let n = 100;
         let value = |k: usize, n: usize| ((n * (7 + k) + k * k) % 17) as f32 / 16.0 - 0.5;

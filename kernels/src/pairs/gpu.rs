@@ -75,7 +75,7 @@ struct BandWords {
 }
 
 /// Lines that cross at less than half a degree are left to f64: the square of its sine.
-const MIN_SINE_SQUARED: f32 = 7.6e-5;
+const MIN_SINE_SQUARED: f32 = 7.62e-5;
 
 /// Up to [`TILE_I`] lines with all partners that they may have: the unit that is put into dispatches.
 #[derive(Clone, Debug, PartialEq)]
@@ -108,26 +108,58 @@ impl Band {
 /// Consecutive bands that one submission computes.
 #[derive(Clone, Copy, Debug)]
 struct Extent {
+    n_bands: usize,
+    n_lines: usize,
     n_words: usize,
     n_tiles: usize,
     units: u64,
 }
 
 impl Extent {
-    fn of(bands: &[Band]) -> Self {
+    const NOTHING: Self = Self {
+        n_bands: 0,
+        n_lines: 0,
+        n_words: 0,
+        n_tiles: 0,
+        units: 0,
+    };
+
+    /// With one band more. `first`: the first line of all.
+    fn with(&self, band: &Band, first: usize) -> Self {
         Self {
-            n_words: bands.iter().map(Band::n_words).sum(),
-            n_tiles: bands.iter().map(Band::n_tiles).sum(),
-            units: bands.iter().map(Band::units).sum(),
+            n_bands: self.n_bands + 1,
+            n_lines: self.n_lines.max(band.end - first),
+            n_words: self.n_words + band.n_words(),
+            n_tiles: self.n_tiles + band.n_tiles(),
+            units: self.units + band.units(),
         }
     }
 
-    fn fits(&self, gpu: &Gpu, decides: bool) -> bool {
+    fn of(bands: &[Band]) -> Self {
+        let first = bands.first().map_or(0, |band| band.lines.start);
+        let with = |extent: Self, band| extent.with(band, first);
+        bands.iter().fold(Self::NOTHING, with)
+    }
+
+    /// Bytes of the largest binding.
+    fn binding(&self, decides: bool) -> u64 {
         let bytes_per_word = if decides { size_of::<Decision>() } else { 4 };
+        let bytes = [
+            bytes_per_word * self.n_words,
+            size_of::<Line>() * self.n_lines,
+            size_of::<Tile>() * self.n_tiles,
+            size_of::<BandWords>() * self.n_bands,
+        ];
+        bytes
+            .into_iter()
+            .fold(0, |most, bytes| most.max(bytes as u64))
+    }
+
+    fn fits(&self, gpu: &Gpu, decides: bool) -> bool {
         self.n_tiles <= gpu.max_workgroups()
             && self.n_words.div_ceil(CHUNK_WORDS) <= gpu.max_workgroups()
             && self.n_words <= MAX_WORDS
-            && (bytes_per_word * self.n_words) as u64 <= gpu.max_binding()
+            && self.binding(decides) <= gpu.max_binding()
     }
 }
 
@@ -186,11 +218,14 @@ fn bands(batch: &Batch) -> Vec<Band> {
 
 /// Computes as many of the bands as limits, time and memory allow, at least one.
 fn some_bands(gpu: &Gpu, batch: &Batch, bands: &[Band]) -> Result<Masks> {
-    let fits = |n: &usize| {
-        let extent = Extent::of(&bands[..*n]);
-        extent.fits(gpu, batch.decide_at.is_some()) && extent.units <= gpu.budget()
-    };
-    let mut n = (2..=bands.len()).take_while(fits).last().unwrap_or(1);
+    let first = bands[0].lines.start;
+    let decides = batch.decide_at.is_some();
+    let mut extent = Extent::NOTHING.with(&bands[0], first);
+    let more = bands[1..].iter().take_while(|band| {
+        extent = extent.with(band, first);
+        extent.fits(gpu, decides) && extent.units <= gpu.budget()
+    });
+    let mut n = 1 + more.count();
     loop {
         match Masks::compute(gpu, batch, &bands[..n]) {
             Err(KernelError::OutOfMemory) if n > 1 => n /= 2,
@@ -220,11 +255,12 @@ enum Bits {
 impl Masks {
     fn compute(gpu: &Gpu, batch: &Batch, bands: &[Band]) -> Result<Self> {
         let extent = Extent::of(bands);
-        if !extent.fits(gpu, batch.decide_at.is_some()) {
+        let decides = batch.decide_at.is_some();
+        if !extent.fits(gpu, decides) {
             return Err(KernelError::TooLarge {
-                what: "bytes for the pairs of 64 lines on the GPU",
-                needed: 4 * extent.n_words as u64,
-                available: gpu.max_binding(),
+                what: "bytes or workgroups for the pairs of 64 lines on the GPU",
+                needed: extent.binding(decides).max(extent.n_tiles as u64),
+                available: gpu.max_binding().min(gpu.max_workgroups() as u64),
             });
         }
         let first = bands[0].lines.start;
@@ -472,7 +508,7 @@ mod tests {
         assert_layout!(BandWords in pept_shaders::POSITIONS as Band =>
             first_word, row_words, first_line, padding);
         assert_layout!(Line in pept_shaders::POSITIONS => ux, uy, uz, mx, my, mz);
-        assert_layout!(Limits in pept_shaders::POSITIONS as Decision => max_squared,
+        assert_layout!(Limits in pept_shaders::POSITIONS => max_squared,
             min_sine_squared, n_bands, n_chunks, capacity, padding_a, padding_b, padding_c);
     }
 

@@ -120,18 +120,20 @@ impl Batch {
         let half: [f64; 3] = std::array::from_fn(|k| 0.5 * union[2 * k + 1] - 0.5 * union[2 * k]);
         let rho = norm(half) + near.distance;
 
-        // Lines of no sample need no preparation.
-        let used = || samples.iter().filter(|rows| !rows.is_empty());
-        let first = used().map(|rows| rows.start).min().unwrap_or(0);
-        let end = used().map(|rows| rows.end).max().unwrap_or(0);
         let (mut rays, mut rows, mut moments) = (Vec::new(), Vec::new(), Vec::<[f64; 6]>::new());
         let (mut r_m, mut reach) = (0.0_f64, 0.0_f64);
-        for (row, line) in (count(first)..).zip(lines.range(&(first..end)).rows()) {
+        // Lines of no sample are left out: they may be anything.
+        let numbered = union_of_ranges(samples).into_iter().flat_map(|range| {
+            let first = count(range.start);
+            (first..).zip(lines.range(&range).rows())
+        });
+        for (row, line) in numbered {
             let ray = Ray::new(line);
             if ray.u.iter().all(|&u| u == 0.0) {
                 continue; // no direction: no kernel accepts it
             }
-            if ray.uu < f64::MIN_POSITIVE {
+            let is_lost = ray.uu < f64::MIN_POSITIVE;
+            if is_lost {
                 r_m = f64::NAN; // its direction is lost to underflow: f64 decides every pair of the batch
             }
             let length = norm(ray.u);
@@ -139,7 +141,7 @@ impl Batch {
             let m = cross(sub(ray.p, centre), u);
             let line_reach = norm(ray.p) + norm(centre) + rho;
             // Not `>`: what overflowed to NaN stays, the filter then proposes every pair.
-            if norm(m) > rho + F64_BAND * line_reach {
+            if !is_lost && norm(m) > rho + F64_BAND * line_reach {
                 continue;
             }
             r_m = max_or_nan(r_m, norm(m));
@@ -184,8 +186,10 @@ impl Batch {
 
     /// Lets a GPU decide about pairs.
     pub(crate) fn with_decisions(self, max_distance: f64) -> Self {
+        // Where f32 can say nothing there is nothing to decide.
+        let can = self.filter != Filter::EVERYTHING;
         Self {
-            decide_at: Some(max_distance),
+            decide_at: can.then_some(max_distance),
             ..self
         }
     }
@@ -328,6 +332,20 @@ impl Proposals<'_> {
     }
 }
 
+/// Rows that lie in any of some ranges, as ranges in order that do not overlap.
+fn union_of_ranges(ranges: &[Range<usize>]) -> Vec<Range<usize>> {
+    let mut sorted: Vec<&Range<usize>> = ranges.iter().filter(|range| !range.is_empty()).collect();
+    sorted.sort_by_key(|range| range.start);
+    let mut union: Vec<Range<usize>> = Vec::new();
+    for range in sorted {
+        match union.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => union.push(range.clone()),
+        }
+    }
+    union
+}
+
 /// One past the last line that shares a sample with each of `n` lines, or any number up to its own where it is the last.
 fn ends(samples: &[Sample], n: usize) -> Vec<u32> {
     let mut ends = vec![0; n];
@@ -400,5 +418,28 @@ mod tests {
         };
         let samples = [4..6, 1..3, 1..4, 2..2, 0..2].map(sample);
         assert_eq!(ends(&samples, 7), [2, 4, 4, 4, 6, 6, 6]);
+    }
+
+    #[test]
+    fn lines_of_no_sample_are_left_out_whatever_they_are() {
+        let line = |x: f64| [0.0, x, 0.0, 0.0, x, 1.0, 1.0];
+        let lines = [
+            line(0.0),
+            line(f64::NAN),
+            line(1.0),
+            line(2.0),
+            line(1e9),
+            line(3.0),
+        ];
+        let near = Near {
+            cutoffs: None,
+            distance: 0.5,
+        };
+        let samples = [5..6, 2..4, 2..3, 0..1, 1..1];
+        let batch = Batch::checked(LineSlice::from_rows(&lines), &samples, &near).unwrap();
+        assert_eq!(batch.rows, [0, 2, 3, 5]);
+        assert_ne!(batch.filter, Filter::EVERYTHING);
+        let found = batch.samples.iter().map(|sample| sample.lines.clone());
+        assert!(found.eq([3..4, 1..3, 1..2, 0..1, 1..1]));
     }
 }

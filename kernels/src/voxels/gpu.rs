@@ -17,9 +17,9 @@ const BATCH_CELLS: usize = 1 << 26;
 #[repr(C)]
 struct Size {
     n_walks: u32,
-    n_voxels: u32,
     padding_a: u32,
     padding_b: u32,
+    padding_c: u32,
 }
 
 /// A grid on the device, cut into slabs of planes that fit a binding.
@@ -158,12 +158,13 @@ pub(super) fn counts_of_samples(
     found: &mut Vec<Vec<u32>>,
 ) -> Result<()> {
     let most = usize::try_from(gpu.max_binding() / 4).unwrap_or(usize::MAX);
+    let mut most = most.min(BATCH_CELLS);
     while found.len() < grids.len() {
         let first = found.len();
         let mut n_cells = 0;
         let mut batch: Vec<(usize, usize)> = Vec::new(); // samples, and where their cells begin
         for (n, grid) in grids.iter().enumerate().skip(first) {
-            if n_cells + grid.n_cells() > most.min(BATCH_CELLS) {
+            if n_cells + grid.n_cells() > most {
                 break;
             }
             batch.push((n, n_cells));
@@ -173,32 +174,47 @@ pub(super) fn counts_of_samples(
             found.push(counts(gpu, &grids[first], &tracks(first))?);
             continue;
         }
-        let walks: Vec<Walk> = batch
-            .par_iter()
-            .flat_map_iter(|&(n, origin)| {
-                let grid = &grids[n];
-                let planes = 0..to_u32(grid.shape()[0]);
-                tracks(n).into_iter().map(move |track| {
-                    let walk = track.walk(grid, &planes);
-                    Walk {
-                        first: walk.first + to_u32(origin),
-                        ..walk
-                    }
-                })
-            })
-            .collect();
-        let cells = gpu.scoped(|| gpu.buffer(4 * n_cells as u64, Use::Storage))?;
-        gpu.submit("pept.voxels", 0, |commands| {
-            commands.clear(&cells);
-            Ok(())
-        })?;
-        add_walks(gpu, &walks, &[], &cells, None)?;
-        let counts = read(gpu, &cells)?;
-        let of_sample =
-            |&(n, origin): &(usize, usize)| counts.words()[origin..][..grids[n].n_cells()].to_vec();
-        found.extend(batch.iter().map(of_sample));
+        match counts_of_batch(gpu, grids, &batch, n_cells, &tracks) {
+            Ok(counts) => found.extend(counts),
+            Err(KernelError::OutOfMemory) if batch.len() > 1 => most = n_cells / 2,
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
+}
+
+/// Counts of some samples in one buffer: their numbers, and where their cells begin.
+fn counts_of_batch(
+    gpu: &Gpu,
+    grids: &[Grid],
+    batch: &[(usize, usize)],
+    n_cells: usize,
+    tracks: &(impl Fn(usize) -> Vec<Track> + Sync),
+) -> Result<Vec<Vec<u32>>> {
+    let walks: Vec<Walk> = batch
+        .par_iter()
+        .flat_map_iter(|&(n, origin)| {
+            let grid = &grids[n];
+            let planes = 0..to_u32(grid.shape()[0]);
+            tracks(n).into_iter().map(move |track| {
+                let walk = track.walk(grid, &planes);
+                Walk {
+                    first: walk.first + to_u32(origin),
+                    ..walk
+                }
+            })
+        })
+        .collect();
+    let cells = gpu.scoped(|| gpu.buffer(4 * n_cells as u64, Use::Storage))?;
+    gpu.submit("pept.voxels", 0, |commands| {
+        commands.clear(&cells);
+        Ok(())
+    })?;
+    add_walks(gpu, &walks, &[], &cells, None)?;
+    let counts = read(gpu, &cells)?;
+    let of_sample =
+        |&(n, origin): &(usize, usize)| counts.words()[origin..][..grids[n].n_cells()].to_vec();
+    Ok(batch.iter().map(of_sample).collect())
 }
 
 /// Runs walks in as many submissions as limits and time need. `faces`: for sums, one for each walk.
@@ -227,9 +243,9 @@ fn add_walks(
         let n_workgroups = n.div_ceil(WORKGROUP_SIZE as usize);
         let size = Size {
             n_walks: to_u32(n),
-            n_voxels: to_u32(usize::try_from(low.bytes() / 4).unwrap_or(usize::MAX)),
             padding_a: 0,
             padding_b: 0,
+            padding_c: 0,
         };
         let (size, walks_now, done) = gpu.scoped(|| {
             Ok((
@@ -277,7 +293,7 @@ mod tests {
             twice_x, twice_y, twice_z, xy, xz, yz, padding);
         assert_layout!(Faces in pept_shaders::VOXELS => x, y, z, between_x, between_y, between_z,
             start, end, weight, lengths);
-        assert_layout!(Size in pept_shaders::VOXELS => n_walks, n_voxels, padding_a, padding_b);
+        assert_layout!(Size in pept_shaders::VOXELS => n_walks, padding_a, padding_b, padding_c);
         let done = format!("const DONE: u32 = {DONE:#x}u;");
         assert!(pept_shaders::VOXELS.wgsl.contains(&done));
     }

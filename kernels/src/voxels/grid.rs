@@ -134,7 +134,15 @@ impl Grid {
 
     /// A point (as seen in the grid's plane) in cells.
     pub(super) fn in_cells(&self, point: [f64; 3]) -> [f64; 3] {
-        std::array::from_fn(|k| (point[k] - self.limits[2 * k]) * self.per_mm[k])
+        std::array::from_fn(|k| {
+            let cells = (point[k] - self.limits[2 * k]) * self.per_mm[k];
+            // The factor is rounded: what lies in the upper face may come out above it.
+            if point[k] <= self.limits[2 * k + 1] {
+                cells.min(self.shape[k] as f64)
+            } else {
+                cells
+            }
+        })
     }
 
     /// Length of a vector given in cells (mm).

@@ -130,7 +130,12 @@ pub fn sums_on<'a>(
     grid: &Grid,
 ) -> Result<Vec<f64>> {
     let segments = segments.into();
-    let largest = weights.map(|weights| weights.iter().copied().fold(0.0, f64::max));
+    // Others are refused with their line, when they are added.
+    let finite = |weights: &[f64]| {
+        let weights = weights.iter().copied().filter(|weight| weight.is_finite());
+        weights.fold(0.0, f64::max)
+    };
+    let largest = weights.map(finite);
     let on = |backend: &Backend| {
         let mut sums = Sums::new(backend, grid.clone(), amount, largest)?;
         sums.add(segments, weights)?;
@@ -165,6 +170,8 @@ pub struct Counts {
 }
 
 /// Sums of weights or lengths that many calls add to; on a GPU they stay there until read.
+///
+/// A cell holds 2^43 segments of the largest weight or, for lengths, 2^28 along its diagonal.
 #[derive(Debug)]
 pub struct Sums {
     grid: Grid,
@@ -231,7 +238,8 @@ impl Counts {
     }
 
     /// The counts on the device, for a host program that goes on with them there: the planes along the first axis that each buffer
-    /// holds, and the buffer, of u32; it may be longer than its counts. None on the CPU.
+    /// holds, and the buffer, of u32, which may be longer than its counts. Keep none of them beyond this value: they are used
+    /// again. None on the CPU.
     #[cfg(feature = "gpu")]
     #[must_use]
     pub fn buffers(&self) -> Vec<(Range<usize>, &wgpu::Buffer)> {
@@ -307,7 +315,13 @@ impl Sums {
         let largest = match (weights, self.largest) {
             (None, None) => return Ok(None),
             (_, Some(largest)) => largest,
-            (Some(_), None) => 1.0,
+            (Some(_), None) => {
+                return Err(KernelError::Parameter {
+                    name: "largest",
+                    value: "none".into(),
+                    needed: "the largest weight that may come, where there are weights",
+                });
+            }
         };
         let Some(weights) = weights else {
             return self.in_units(Some(&vec![1.0; n]), n);
