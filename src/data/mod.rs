@@ -102,8 +102,19 @@ impl Data {
         }
     }
 
+    /// The smallest and the largest time (ms) of a table; `None` without rows, and for lists.
+    #[must_use]
+    pub fn time_span(&self) -> Option<(f64, f64)> {
+        match self {
+            Self::Lines(table) => table.time_span(),
+            Self::Points(table) => table.time_span(),
+            Self::List(_) => None,
+        }
+    }
+
     /// Number of samples of a table, or of members of a list.
-    pub(crate) fn n_samples(&self) -> usize {
+    #[must_use]
+    pub fn n_samples(&self) -> usize {
         match self {
             Self::Lines(table) => table.n_samples(),
             Self::Points(table) => table.n_samples(),

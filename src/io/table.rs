@@ -44,6 +44,14 @@ pub fn write_table<C: Contents>(path: impl AsRef<Path>, table: &Table<C>) -> Res
     }
 }
 
+/// Checks that a name has one of the endings.
+///
+/// # Errors
+/// [`Error::File`] for an unknown ending.
+pub fn check_name(path: impl AsRef<Path>) -> Result<()> {
+    Format::of(path.as_ref()).map(|_| ())
+}
+
 fn read<C: Contents>(path: &Path) -> Result<Table<C>> {
     match Format::of(path)? {
         Format::Csv => csv::read(path),

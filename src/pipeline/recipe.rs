@@ -14,6 +14,8 @@
 //! true_fraction = 0.15
 //! max_tracers = "= tracers"
 //! ```
+//!
+//! A value that starts with `=` is an expression of the parameters; in other text `{tracers}` stands for a parameter's value.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -38,6 +40,7 @@ pub const BUILT_IN: &[(&str, &str)] = &[
         include_str!("recipes/pept-ml-second-pass.toml"),
     ),
     ("birmingham", include_str!("recipes/birmingham.toml")),
+    ("production", include_str!("recipes/production.toml")),
 ];
 
 /// A recipe: text that becomes a [`Pipeline`] when its parameters are known.
@@ -331,7 +334,7 @@ impl Recipe {
         let evaluate = |value: &Value| match value {
             Value::String(text) => match text.trim_start().strip_prefix('=') {
                 Some(text) => expression::evaluate(text, &self.parameters).map(number),
-                None => Ok(value.clone()),
+                None => self.filled_in(text).map(Value::String),
             },
             other => Ok(other.clone()),
         };
@@ -344,6 +347,26 @@ impl Recipe {
             value => evaluate(value),
         };
         evaluated.map_err(|problem| self.error(value.span().start, problem))
+    }
+
+    /// Text with `{parameter}`s replaced by their values.
+    fn filled_in(&self, text: &str) -> Result<String, String> {
+        let mut parts = text.split('{');
+        let mut filled = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let (name, rest) = part
+                .split_once('}')
+                .ok_or_else(|| format!("\"{text}\" has a {{ without a }}"))?;
+            let value = self.parameters.get(name.trim()).ok_or_else(|| {
+                unknown(
+                    "parameter",
+                    name,
+                    self.parameters.keys().map(String::as_str),
+                )
+            })?;
+            filled += &format!("{value}{rest}");
+        }
+        Ok(filled)
     }
 
     fn whole(&self, value: &Spanned<Value>) -> Result<i64> {
@@ -422,6 +445,7 @@ mod tests {
                 let pipeline = recipe.pipeline().unwrap();
                 let (kind, sampling) = match *name {
                     "pept-ml-second-pass" => (crate::data::Kind::Points, None),
+                    "production" => (crate::data::Kind::Lines, None),
                     "birmingham" => (crate::data::Kind::Lines, Some(Sampling::count(200))),
                     _ => {
                         let (size, overlap) = (200 * tracers as usize, 150 * tracers as isize);

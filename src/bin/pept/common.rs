@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use pept::pipeline::{Pipeline, Progress, Report};
-use pept::{Backend, LineData, PointData};
+use pept::{Backend, Data, PointData};
 use serde_json::{Value, json};
 
 /// Options of every command.
@@ -178,7 +178,7 @@ pub(crate) struct Tracked {
 pub(crate) fn track(
     globals: &Globals,
     pipeline: &Pipeline,
-    lors: LineData,
+    lors: Data,
     backend: Backend,
 ) -> Result<Tracked, Failure> {
     let pipeline = pipeline.clone().backend(backend.clone()).seed(globals.seed);

@@ -52,7 +52,7 @@ pub(crate) fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failur
     // From the file, as a recording would be tracked.
     let lors = io::parallel_screens::read(file("lors.csv"), None)?
         .with_sampling(recipe.sampling()?.unwrap_or_default())?;
-    let tracked = track(globals, &pipeline, lors.clone(), backend.clone())?;
+    let tracked = track(globals, &pipeline, lors.clone().into(), backend.clone())?;
     io::csv::write(file("trajectories.csv"), &tracked.points)?;
     let elapsed = started.elapsed();
 
@@ -65,7 +65,7 @@ pub(crate) fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failur
     let agreement = match agreement {
         Some(other) => {
             let adapter = other.adapter().or_else(|| backend.adapter());
-            let points = track(globals, &pipeline, lors, other)?.points;
+            let points = track(globals, &pipeline, lors.into(), other)?.points;
             Some((adapter.unwrap_or_default(), points == tracked.points))
         }
         None => None,

@@ -4,6 +4,8 @@ mod bench;
 mod common;
 mod demo;
 mod info;
+mod input;
+mod kernel;
 mod track;
 
 use std::process::ExitCode;
@@ -26,6 +28,12 @@ struct Cli {
 enum Command {
     /// Track a recording: lines of response to trajectories
     Track(track::Arguments),
+    /// Run any pipeline: a recipe on a recording, or on a table of points
+    Run(track::RunArguments),
+    /// Cutpoints of a file: where pairs of lines pass close to each other
+    Cutpoints(kernel::Arguments),
+    /// Minpoints of a file: points nearest to combinations of lines
+    Minpoints(kernel::MinpointsArguments),
     /// See it work without any data: simulate two tracers, track them, compare with the truth
     Demo(demo::Arguments),
     /// Describe this machine's GPUs, or a recording
@@ -40,6 +48,9 @@ fn main() -> ExitCode {
     let result = globals.pool().and_then(|pool| {
         pool.install(|| match &command {
             Command::Track(arguments) => track::run(&globals, arguments),
+            Command::Run(arguments) => track::run_recipe(&globals, arguments),
+            Command::Cutpoints(arguments) => kernel::cutpoints(&globals, arguments),
+            Command::Minpoints(arguments) => kernel::minpoints(&globals, arguments),
             Command::Demo(arguments) => demo::run(&globals, arguments),
             Command::Info(arguments) => info::run(&globals, arguments),
             Command::Bench(arguments) => bench::run(&globals, arguments),
