@@ -34,7 +34,163 @@ pub(crate) fn trials() -> Vec<Trial> {
             recipes,
         ),
         trial("cli::info_describes_the_machine", Needs::Nothing, machine),
+        trial(
+            "cli::kernels_and_recipes_work_on_files_of_every_kind",
+            Needs::Nothing,
+            files_of_every_kind,
+        ),
     ]
+}
+
+/// A summary, from a command that has to succeed.
+fn summary(folder: &Path, arguments: &[&str]) -> Value {
+    let output = pept(
+        folder,
+        &[arguments, &["--json", "--backend", "cpu"]].concat(),
+    );
+    assert!(
+        output.status.success(),
+        "{arguments:?}: {}",
+        text(&output.stderr)
+    );
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn files_of_every_kind() {
+    let folder = scratch();
+    let folder = folder.path();
+    // Lines through (50, 50, 50) and a few elsewhere.
+    let row = |n: usize| {
+        let (sin, cos) = (n as f64).sin_cos();
+        let x = if n.is_multiple_of(10) { 20.0 } else { 50.0 };
+        let [u, v, w] = [40.0 * cos, 40.0 * sin, 30.0 - (n % 60) as f64];
+        let ends = [x - u, 50.0 - v, 50.0 - w, x + u, 50.0 + v, 50.0 + w];
+        let ends = ends.map(|end| end.to_string()).join(",");
+        format!("{},{ends}\n", n as f64 * 0.05)
+    };
+    let rows: String = (0..2_000).map(row).collect();
+    std::fs::write(
+        folder.join("lors.csv"),
+        format!("t,x1,y1,z1,x2,y2,z2\n{rows}"),
+    )
+    .unwrap();
+
+    let cut = [
+        "cutpoints",
+        "lors.csv",
+        "--max-distance",
+        "0.1",
+        "--sample-size",
+        "100",
+    ];
+    let csv = summary(
+        folder,
+        &[&cut[..], &["-o", "cut.csv", "--append-indices"]].concat(),
+    );
+    let arrow = summary(folder, &[&cut[..], &["-o", "cut.arrow"]].concat());
+    assert_eq!(
+        (&csv["samples"], &csv["points"]),
+        (&arrow["samples"], &arrow["points"])
+    );
+    assert_eq!(csv["samples"], 20);
+    let points = pept::io::table::read_points(folder.join("cut.csv")).unwrap();
+    assert_eq!(
+        points.columns(),
+        ["t", "x", "y", "z", "line_index1", "line_index2"]
+    );
+    let same = pept::io::table::read_points(folder.join("cut.arrow")).unwrap();
+    assert_eq!(same.column(1), points.column(1));
+    let box_of = ["--cutoffs", "49,51,49,51,49,51", "-o", "near.csv"];
+    let near = summary(folder, &[&cut[..], &box_of].concat());
+    assert!(near["points"].as_u64() < csv["points"].as_u64());
+
+    let min = [
+        "minpoints",
+        "lors.csv",
+        "--max-distance",
+        "0.1",
+        "--sample-size",
+        "50",
+    ];
+    let min = summary(
+        folder,
+        &[&min[..], &["--num-lines", "3", "-o", "min.csv"]].concat(),
+    );
+    assert!(min["points"].as_u64() > Some(1_000), "{min}");
+
+    // The Birmingham method, with samples by count and by time.
+    let track = [
+        "track",
+        "lors.csv",
+        "--recipe",
+        "birmingham",
+        "-o",
+        "b.arrow",
+    ];
+    assert_eq!(summary(folder, &track)["points"], 10);
+    let by_time = ["--sample-size", "5ms:90", "--overlap", "1ms"];
+    let by_time = summary(folder, &[&track[..], &by_time].concat());
+    assert!(by_time["samples"].as_u64() > Some(22), "{by_time}");
+    let tracked = pept::io::table::read_points(folder.join("b.arrow")).unwrap();
+    assert!(
+        tracked.column(1).iter().all(|x| (x - 50.0).abs() < 0.5),
+        "{tracked}"
+    );
+
+    // Any pipeline, on points.
+    let recipe = "[[step]]\nname = \"Condition\"\ncondition = \"x < 50\"\n[[step]]\nname = \"Velocity\"\nwindow = 3\n";
+    std::fs::write(folder.join("my.toml"), recipe).unwrap();
+    let run = summary(folder, &["run", "my.toml", "b.arrow", "-o", "v.npy"]);
+    assert!(run["points"].as_u64() <= by_time["points"].as_u64());
+    let found = pept::io::table::read_points(folder.join("v.npy")).unwrap();
+    assert_eq!(found.columns().len(), 6 + 3);
+
+    // And what makes no sense.
+    let fails = |arguments: &[&str], code: i32, message: &str| {
+        let output = pept(folder, arguments);
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {error}");
+        assert!(error.contains(message), "{arguments:?}: {error}");
+        assert!(!folder.join("bad.csv").exists());
+    };
+    fails(
+        &["cutpoints", "lors.csv", "-o", "bad.csv"],
+        2,
+        "--max-distance",
+    );
+    fails(
+        &[&cut[..], &["-o", "bad.csv", "--cutoffs", "1,2"]].concat(),
+        2,
+        "six numbers",
+    );
+    fails(
+        &[&cut[..], &["-o", "bad.csv", "--overlap", "1ms"]].concat(),
+        2,
+        "of one kind",
+    );
+    fails(
+        &[&track[..4], &["-o", "bad.csv", "--sample-size", "5 s"]].concat(),
+        2,
+        "sample-size",
+    );
+    fails(
+        &[&track[..4], &["-o", "bad.csv", "--tracers", "2"]].concat(),
+        2,
+        "unknown parameter",
+    );
+    fails(
+        &["run", "my.toml", "lors.csv", "-o", "bad.csv"],
+        1,
+        "step 2 (Velocity)",
+    );
+    let early =
+        "[[step]]\nname = \"Cutpoints\"\nmax_distance = 1\n[[step]]\nname = \"SplitLabels\"\n";
+    std::fs::write(folder.join("early.toml"), early).unwrap();
+    fails(
+        &["run", "early.toml", "lors.csv", "-o", "bad.csv"],
+        1,
+        "step 2 (SplitLabels): no column \"label\"",
+    );
 }
 
 fn pept(folder: &Path, arguments: &[&str]) -> Output {

@@ -7,6 +7,8 @@ use crate::pipeline::{Context, Filter};
 
 /// Lines within so many root mean squares of the point stay.
 const KEPT: f64 = 1.5;
+/// Up to so many lines are dropped one by one, which is faster than ranking all.
+const FEW: usize = 4;
 
 /// The Birmingham method: the point nearest to the lines, found again and again without those that are far from it, until a fraction
 /// `fopt` of them is left.
@@ -58,28 +60,71 @@ impl BirminghamMethod {
         )]
         let target = ((n as f64 * self.fopt) as usize).max(1);
         let mut used: Vec<usize> = (0..n).collect();
-        let (mut distances, mut ranked) = (Vec::new(), Vec::new());
+        let (mut squares, mut ranked) = (Vec::new(), Vec::new());
         loop {
             let point = lines.closest_point(used.iter().copied())?;
-            lines.distances(point, &mut distances);
-            let squares: f64 = used.iter().map(|&n| distances[n] * distances[n]).sum();
-            let rms = (squares / used.len() as f64).sqrt();
+            lines.squared_distances(point, &mut squares);
+            let mean = used.iter().map(|&n| squares[n]).sum::<f64>() / used.len() as f64;
             if used.len() == target {
-                return Some((point, rms, used));
+                return Some((point, mean.sqrt(), used));
             }
             // The near ones stay; at least as many as wanted, and at least one less than before.
-            let n_near = distances.iter().filter(|&&d| d <= KEPT * rms).count();
+            let near = KEPT * KEPT * mean;
+            let n_near = squares
+                .iter()
+                .map(|&d| usize::from(d <= near))
+                .sum::<usize>();
             let size = n_near.max(target).min(used.len() - 1);
-            ranked.clear();
-            ranked.extend(distances.iter().copied().zip(0..n));
-            let order =
-                |a: &(f64, usize), b: &(f64, usize)| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1));
-            ranked.select_nth_unstable_by(size, order);
             used.clear();
-            used.extend(ranked[..size].iter().map(|&(_, n)| n));
-            used.sort_unstable();
+            if (size..=size + FEW).contains(&n_near) {
+                // Without branches: every other one would be mispredicted.
+                used.resize(n, 0);
+                let mut n_used = 0;
+                for (line, &square) in squares.iter().enumerate() {
+                    used[n_used] = line;
+                    n_used += usize::from(square <= near);
+                }
+                used.truncate(n_used);
+                for _ in size..n_near {
+                    let furthest = furthest(&used, &squares);
+                    used.remove(furthest);
+                }
+                continue;
+            }
+            ranked.clone_from(&squares);
+            let (_, &mut last, _) = ranked.select_nth_unstable_by(size - 1, f64::total_cmp);
+            // Of equal ones the first.
+            let n_below = squares
+                .iter()
+                .filter(|d| d.total_cmp(&last).is_lt())
+                .count();
+            let mut n_equal = size - n_below;
+            used.extend((0..n).filter(|&n| match squares[n].total_cmp(&last) {
+                std::cmp::Ordering::Less => true,
+                std::cmp::Ordering::Equal if n_equal > 0 => {
+                    n_equal -= 1;
+                    true
+                }
+                _ => false,
+            }));
         }
     }
+}
+
+/// The place of the furthest line, of equal ones the last.
+fn furthest(used: &[usize], squares: &[f64]) -> usize {
+    let (fours, rest) = used.as_chunks::<4>();
+    let mut largest = [f64::NEG_INFINITY; 4]; // four at a time: a comparison waits for the one before
+    for four in fours {
+        for (largest, &line) in largest.iter_mut().zip(four) {
+            let square = squares[line];
+            *largest = if square > *largest { square } else { *largest };
+        }
+    }
+    let all = rest.iter().map(|&line| squares[line]).chain(largest);
+    let largest = all.fold(f64::NEG_INFINITY, f64::max);
+    let place = used.iter().rposition(|&line| squares[line] >= largest);
+    place.unwrap_or(0) // all NaN
 }
 
 impl Filter for BirminghamMethod {

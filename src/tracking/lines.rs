@@ -9,9 +9,9 @@ const SINGULAR: f64 = 1e-12;
 /// Distances (mm) of infinite lines from a point `[x, y, z]`; NaN for a line without length.
 #[must_use]
 pub fn find_distances(lines: &LineData, point: [f64; 3]) -> Vec<f64> {
-    let (lines, mut distances) = (Lines::new(lines), Vec::new());
-    lines.distances(point, &mut distances);
-    distances
+    let (lines, mut squares) = (Lines::new(lines), Vec::new());
+    lines.squared_distances(point, &mut squares);
+    squares.into_iter().map(f64::sqrt).collect()
 }
 
 /// The point `[x, y, z]` with the least sum of squared distances from infinite lines; `None` if all are parallel, or fewer than two.
@@ -30,25 +30,24 @@ pub fn cutoffs(lines: &LineData) -> Cutoffs {
 /// Lines ready for least squares.
 #[derive(Debug)]
 pub(super) struct Lines {
-    rows: Vec<Line>,
+    sums: Vec<Terms>,
+    /// Points and unit directions by coordinate: `px py pz ux uy uz`.
+    columns: [Vec<f64>; 6],
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Line {
-    /// `I - u u^T`: xx, xy, xz, yy, yz, zz, and its product with the point.
-    a: [f64; 6],
-    b: [f64; 3],
-    u: [f64; 3],
-    p: [f64; 3],
-}
+/// What a line adds to the normal equations: `I - u u^T` (xx, xy, xz, yy, yz, zz), and its product with the point.
+type Terms = [f64; 9];
 
 impl Lines {
     pub(super) fn new(lines: &LineData) -> Self {
-        let line = |[_, x1, y1, z1, x2, y2, z2]: &[f64; 7]| {
+        let n = lines.n_rows();
+        let mut sums = Vec::with_capacity(n);
+        let mut columns: [Vec<f64>; 6] = std::array::from_fn(|_| Vec::with_capacity(n));
+        for [_, x1, y1, z1, x2, y2, z2] in lines.line_slice().rows() {
             let (p, d) = ([*x1, *y1, *z1], [x2 - x1, y2 - y1, z2 - z1]);
             let length = (d[0] * d[0] + d[1] * d[1] + d[2] * d[2]).sqrt();
             let u @ [x, y, z] = d.map(|d| d / length);
-            let a = [
+            let a @ [xx, xy, xz, yy, yz, zz] = [
                 1.0 - x * x,
                 -(x * y),
                 -(x * z),
@@ -56,35 +55,29 @@ impl Lines {
                 -(y * z),
                 1.0 - z * z,
             ];
-            Line {
-                a,
-                b: product(&a, p),
-                u,
-                p,
+            let [bx, by, bz] = product(&a, p);
+            sums.push([xx, xy, xz, yy, yz, zz, bx, by, bz]);
+            for (column, value) in columns.iter_mut().zip(p.into_iter().chain(u)) {
+                column.push(value);
             }
-        };
-        Self {
-            rows: lines.line_slice().rows().map(line).collect(),
         }
+        Self { sums, columns }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.rows.len()
+        self.sums.len()
     }
 
     /// The point with the least sum of squared distances from some of the lines.
     pub(super) fn closest_point(&self, some: impl Iterator<Item = usize>) -> Option<[f64; 3]> {
-        let (mut a, mut b, mut n) = ([0.0; 6], [0.0; 3], 0.0);
-        for line in some.map(|n| &self.rows[n]) {
-            for (sum, value) in a.iter_mut().zip(line.a) {
-                *sum += value;
-            }
-            for (sum, value) in b.iter_mut().zip(line.b) {
+        let (mut sums, mut n) = ([0.0; 9], 0.0);
+        for line in some {
+            for (sum, value) in sums.iter_mut().zip(&self.sums[line]) {
                 *sum += value;
             }
             n += 1.0;
         }
-        let [xx, xy, xz, yy, yz, zz] = a;
+        let [xx, xy, xz, yy, yz, zz, bx, by, bz] = sums;
         let cofactors = [
             yy * zz - yz * yz,
             xz * yz - xy * zz,
@@ -96,24 +89,28 @@ impl Lines {
         let determinant = xx * cofactors[0] + xy * cofactors[1] + xz * cofactors[2];
         // Not `<=`: NaN is singular too.
         if determinant / (n * n * n) > SINGULAR {
-            Some(product(&cofactors, b).map(|v| v / determinant))
+            Some(product(&cofactors, [bx, by, bz]).map(|v| v / determinant))
         } else {
             None
         }
     }
 
-    /// Replaces `distances` by those of all lines from a point.
-    pub(super) fn distances(&self, [x, y, z]: [f64; 3], distances: &mut Vec<f64>) {
-        distances.clear();
-        distances.extend(self.rows.iter().map(|Line { u, p, .. }| {
-            let w = [x - p[0], y - p[1], z - p[2]];
-            let c = [
-                w[1] * u[2] - w[2] * u[1],
-                w[2] * u[0] - w[0] * u[2],
-                w[0] * u[1] - w[1] * u[0],
-            ];
-            (c[0] * c[0] + c[1] * c[1] + c[2] * c[2]).sqrt()
-        }));
+    /// Replaces `squares` by the squared distances of all lines from a point.
+    pub(super) fn squared_distances(&self, [x, y, z]: [f64; 3], squares: &mut Vec<f64>) {
+        let [px, py, pz, ux, uy, uz] = &self.columns;
+        squares.clear();
+        squares.resize(self.len(), 0.0);
+        // Slices of one length: no checks, and vectors.
+        let n = squares.len();
+        let (px, py, pz) = (&px[..n], &py[..n], &pz[..n]);
+        let (ux, uy, uz) = (&ux[..n], &uy[..n], &uz[..n]);
+        for (n, square) in squares.iter_mut().enumerate() {
+            let (wx, wy, wz) = (x - px[n], y - py[n], z - pz[n]);
+            let cx = wy * uz[n] - wz * uy[n];
+            let cy = wz * ux[n] - wx * uz[n];
+            let cz = wx * uy[n] - wy * ux[n];
+            *square = cx * cx + cy * cy + cz * cz;
+        }
     }
 }
 

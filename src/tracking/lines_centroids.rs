@@ -58,7 +58,7 @@ impl LinesCentroids {
             )]
             let size = (n as f64 * (1.0 - self.remove * iteration as f64)) as usize;
             let size = size.clamp(2, n);
-            lines.distances(point, &mut distances);
+            lines.squared_distances(point, &mut distances);
             kept = (0..n).collect();
             kept.sort_by(|&a, &b| distances[a].total_cmp(&distances[b])); // stable
             kept.truncate(size);

@@ -5,7 +5,7 @@ use clap::Args;
 use pept::detector::simulator::Simulator;
 use pept::kernels::{cutpoints, minpoints, time_order, voxels};
 use pept::pipeline::Pipeline;
-use pept::tracking::{Cutpoints, Hdbscan};
+use pept::tracking::{BirminghamMethod, Cutpoints, Hdbscan};
 use pept::{Backend, Data, LineData, Sampling, io};
 use serde_json::json;
 
@@ -206,6 +206,7 @@ fn jobs(lors: &LineData) -> Result<Vec<Job>, Failure> {
     // Finished rows in the order of time; the peer's count of pairs, in which overlapping samples share none.
     let finished = sampled.clone();
     let alone = sampled.clone();
+    let located = sampled.clone();
     let filtered = sampled;
     let mut jobs = vec![
         job("cutpoints", 400, pairs, "pairs", true, move |backend| {
@@ -289,6 +290,18 @@ fn jobs(lors: &LineData) -> Result<Vec<Job>, Failure> {
             let pipeline = Pipeline::new().then(Hdbscan::new(0.15).max_tracers(2));
             let labelled = pipeline.fit(points.clone())?;
             Ok(Box::new(move || of_data(labelled)))
+        },
+    ));
+    jobs.push(job(
+        "birmingham",
+        400,
+        (n_samples * 400) as f64,
+        "LoRs",
+        false,
+        move |_| {
+            let pipeline = Pipeline::new().then(BirminghamMethod::new(0.5));
+            let found = pipeline.fit(located.clone())?;
+            Ok(Box::new(move || of_data(found)))
         },
     ));
     let limits = voxelised.line_slice().bounding_box();

@@ -33,11 +33,20 @@ enum Format {
 }
 
 impl Reading {
+    /// Whether the input is points, as far as one can tell without reading it.
+    pub(crate) fn holds_points(&self, input: &Path) -> bool {
+        match self.format {
+            Format::Points => true,
+            Format::Auto => is_table(input, "t,x,y,z") || !input.exists(),
+            Format::ParallelScreens | Format::Lines => false,
+        }
+    }
+
     /// Reads lines or points, as a pipeline needs.
     pub(crate) fn read(&self, input: &Path, kind: Kind) -> Result<Data, Failure> {
         let format = match (self.format, kind) {
             (Format::Auto, Kind::Points) => Format::Points,
-            (Format::Auto, _) if is_table(input) => Format::Lines,
+            (Format::Auto, _) if is_table(input, "t,x1,") => Format::Lines,
             (Format::Auto, _) => Format::ParallelScreens,
             (format, _) => format,
         };
@@ -56,8 +65,8 @@ impl Reading {
     }
 }
 
-/// Whether a file is a table of lines by its name or, for .csv, by its first line.
-fn is_table(path: &Path) -> bool {
+/// Whether a file is a table by its name or, for .csv, by the columns that its first line names.
+fn is_table(path: &Path, columns: &str) -> bool {
     use std::io::Read;
     let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
     if ending != "csv" {
@@ -67,7 +76,7 @@ fn is_table(path: &Path) -> bool {
     }
     let mut start = Vec::new();
     let read = std::fs::File::open(path).and_then(|file| file.take(64).read_to_end(&mut start));
-    read.is_ok() && start.starts_with(b"t,x1,")
+    read.is_ok() && start.starts_with(columns.as_bytes())
 }
 
 /// How a recording is cut into samples.

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use clap::Args;
 use pept::data::Kind;
-use pept::{Data, Pipeline, Recipe, io};
+use pept::{Data, Recipe, io};
 
 use crate::common::{Failure, Globals, track};
 use crate::input::{Cutting, Reading, assignment, check_output, cut, not_negative, range};
@@ -139,7 +139,11 @@ fn execute(
         recipe.set(name, value).map_err(blame)?;
     }
     let pipeline = recipe.pipeline().map_err(blame)?;
-    let kind = input_kind(&pipeline).map_err(blame)?;
+    let kind = match (pipeline.check(Kind::Lines), pipeline.check(Kind::Points)) {
+        (Ok(()), _) => Kind::Lines,
+        (_, Ok(())) if options.reading.holds_points(input) => Kind::Points,
+        (Err(error), _) => return Err(blame(error)),
+    };
     let sampling = recipe.sampling().map_err(blame)?;
     if let Some(sampling) = &sampling
         && options.cutting.is_unset()
@@ -170,13 +174,4 @@ fn execute(
         output.display()
     );
     globals.print(&tracked.summary(elapsed), &text)
-}
-
-/// Lines, if the pipeline takes them, else points.
-fn input_kind(pipeline: &Pipeline) -> pept::Result<Kind> {
-    match (pipeline.check(Kind::Lines), pipeline.check(Kind::Points)) {
-        (Ok(()), _) => Ok(Kind::Lines),
-        (_, Ok(())) => Ok(Kind::Points),
-        (Err(error), _) => Err(error),
-    }
 }
