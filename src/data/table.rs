@@ -356,6 +356,16 @@ impl<C: Contents> Table<C> {
         self.take(&order)
     }
 
+    /// The same, without a copy where the rows are in order already.
+    pub(crate) fn into_sorted_by_time(self) -> Self {
+        let times = self.values().iter().step_by(self.columns.len());
+        if times.is_sorted_by(|a, b| a.total_cmp(b).is_le()) {
+            self.into_one_sample()
+        } else {
+            self.sorted_by_time()
+        }
+    }
+
     /// No rows, the same columns.
     pub(crate) fn empty(&self) -> Self {
         self.take(&[])

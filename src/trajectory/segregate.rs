@@ -60,11 +60,15 @@ impl Segregate {
         }
     }
 
-    /// Labels of points `[t, x, y, z]` in the order of time.
-    fn labels(&self, points: &[[f64; 4]]) -> Vec<f64> {
-        let mut components = Components::new(points.len());
-        for (i, a) in points.iter().enumerate() {
-            for (j, b) in points.iter().enumerate().skip(i + 1).take(self.window) {
+    /// Labels of points in the order of time; `values` are rows `t x y z ...` of `n_columns`.
+    fn labels(&self, values: &[f64], n_columns: usize) -> Vec<f64> {
+        let n = values.len() / n_columns;
+        let row = |n: usize| &values[n * n_columns..][..4];
+        let mut components = Components::new(n);
+        for i in 0..n {
+            let a = row(i);
+            for j in i + 1..n.min((i + 1).saturating_add(self.window)) {
+                let b = row(j);
                 if b[0] - a[0] > self.max_time_interval {
                     break;
                 }
@@ -74,23 +78,23 @@ impl Segregate {
                 }
             }
         }
-        let roots: Vec<usize> = (0..points.len()).map(|n| components.root(n)).collect();
-        let mut sizes = vec![0_usize; points.len()];
-        for &root in &roots {
-            sizes[root] += 1;
+        let mut sizes = vec![0_u32; n];
+        for point in 0..n {
+            sizes[components.root(point)] += 1;
         }
-        let mut label_of_root = vec![-1.0; points.len()];
+        // A trajectory's root is its first point: it gets its number before the others ask for it.
+        let mut labels = vec![-1.0; n];
         let mut next = 0.0;
-        roots
-            .into_iter()
-            .map(|root| {
-                if sizes[root] >= self.min_trajectory_size && label_of_root[root] < 0.0 {
-                    label_of_root[root] = next;
-                    next += 1.0;
-                }
-                label_of_root[root]
-            })
-            .collect()
+        for point in 0..n {
+            let root = components.root(point);
+            if root < point {
+                labels[point] = labels[root];
+            } else if sizes[point] as usize >= self.min_trajectory_size {
+                labels[point] = next;
+                next += 1.0;
+            }
+        }
+        labels
     }
 }
 
@@ -128,41 +132,47 @@ impl Reducer for Segregate {
 
     fn reduce(&self, tables: Vec<PointData>, _: &Context<'_>) -> Result<PointData> {
         let points = PointData::stack(tables)?;
-        let sorted = points.sorted_by_time();
-        let rows: Vec<[f64; 4]> = sorted
-            .rows()
-            .rows()
-            .into_iter()
-            .map(|row| [row[0], row[1], row[2], row[3]])
-            .collect();
-        Ok(sorted.with_column("label", &self.labels(&rows)))
+        if u32::try_from(points.n_rows()).is_err() {
+            return Err(Error::Sampling(format!(
+                "{} points are more than 2^32: segregate them in parts",
+                points.n_rows()
+            )));
+        }
+        let points = points.into_sorted_by_time(); // what is sorted is not copied
+        let labels = self.labels(points.values(), points.columns().len());
+        Ok(points.with_column("label", &labels))
     }
 }
 
 /// Disjoint sets of points.
 struct Components {
-    parents: Vec<usize>,
+    parents: Vec<u32>,
 }
 
 impl Components {
     fn new(n: usize) -> Self {
         Self {
-            parents: (0..n).collect(),
+            parents: (0..).take(n).collect(),
         }
     }
 
-    fn root(&mut self, mut n: usize) -> usize {
-        while self.parents[n] != n {
-            self.parents[n] = self.parents[self.parents[n]]; // path halving
-            n = self.parents[n];
+    fn root(&mut self, n: usize) -> usize {
+        #[expect(clippy::cast_possible_truncation, reason = "checked in `reduce`")]
+        let mut n = n as u32;
+        while self.parents[n as usize] != n {
+            self.parents[n as usize] = self.parents[self.parents[n as usize] as usize]; // path halving
+            n = self.parents[n as usize];
         }
-        n
+        n as usize
     }
 
+    /// The earlier point is the root: trees stay shallow, since points join what came before them.
     fn join(&mut self, a: usize, b: usize) {
         let (a, b) = (self.root(a), self.root(b));
-        // The earlier point is the root: trees stay shallow, since points join what came before them.
-        self.parents[a.max(b)] = a.min(b);
+        #[expect(clippy::cast_possible_truncation, reason = "checked in `reduce`")]
+        {
+            self.parents[a.max(b)] = a.min(b) as u32;
+        }
     }
 }
 
