@@ -13,7 +13,11 @@ use crate::support::{Needs, trial};
 type Body = (&'static str, fn());
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let bodies: [Body; 11] = [
+    let bodies: [Body; 12] = [
+        (
+            "debug_changes_nothing_not_even_lists_of_lists",
+            debug_changes_nothing,
+        ),
         ("rows_are_kept_sample_by_sample", rows_are_kept),
         ("conditions_read_as_in_python", read_as_in_python),
         (
@@ -359,4 +363,26 @@ fn any_text() {
         })
         .unwrap();
     assert!(parsed.get() > 0, "some texts should be conditions");
+}
+
+/// Between a step that gives lists and one that maps over them.
+fn debug_changes_nothing() {
+    let rows = Array2::from_shape_fn((12, 5), |(n, k)| {
+        if k == 4 {
+            (n % 2) as f64
+        } else {
+            (n * k) as f64
+        }
+    });
+    let points = PointData::with_columns(rows, &["label"]).unwrap();
+    let points = points.with_sampling(Sampling::count(6)).unwrap();
+    let split = Pipeline::new().then(pept::tracking::SplitLabels::new());
+    let centroids = pept::tracking::Centroids::new();
+    let plain = split
+        .clone()
+        .then(centroids.clone())
+        .fit(points.clone())
+        .unwrap();
+    let looked_at = split.then(Inspect::new()).then(centroids);
+    assert_eq!(looked_at.fit(points).unwrap(), plain);
 }

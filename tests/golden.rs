@@ -81,6 +81,11 @@ pub(crate) fn trials() -> Vec<Trial> {
         time_of_flight_is_that_of_the_peer,
     ));
     trials.push(trial(
+        "golden::steps_whose_parameters_decide_what_they_give_can_be_followed",
+        Needs::Nothing,
+        chains_of_kinds,
+    ));
+    trials.push(trial(
         "golden::sampling",
         Needs::Nothing,
         samples_are_those_of_the_peer,
@@ -250,6 +255,7 @@ fn time_of_flight_is_that_of_the_peer() {
     let step = TimeOfFlight::new().temporal_resolution(1e-7);
     let points = fit_points(step.clone().points(true), lines.clone());
     let expected = golden2("time_of_flight__tof");
+    assert_eq!(points.n_rows(), expected.nrows());
     // 1e-7 ms are 30 mm.
     for (found, expected) in points.values().chunks(4).zip(expected.rows()) {
         assert_abs_diff_eq!(found[0], expected[0], epsilon = 1e-12);
@@ -340,4 +346,27 @@ fn the_window_is_as_good_as_the_peers() {
         "{found}: {}",
         distance(found)
     );
+}
+
+/// What gives lines or points by its parameters can be followed by what takes them.
+fn chains_of_kinds() {
+    let lines = LineData::with_columns(golden2("time_of_flight__lines"), &["t2"]).unwrap();
+    let density = Pipeline::new()
+        .then(TimeOfFlight::new().temporal_resolution(1e-7).points(true))
+        .then(pept::tracking::GaussianDensity::new())
+        .then(Centroids::new());
+    let point = density
+        .fit_sample(lines.clone())
+        .unwrap()
+        .into_points()
+        .unwrap();
+    assert_eq!((point.n_rows(), point.columns().len()), (1, 4));
+    let of_lines = Pipeline::new()
+        .then(pept::tracking::Cutpoints::new(50.0).append_indices(true))
+        .then(pept::tracking::Hdbscan::new(0.3))
+        .then(pept::tracking::SplitLabels::new().extract_lines(true))
+        .then(LinesCentroids::new());
+    of_lines.check(pept::data::Kind::Lines).unwrap();
+    let found = of_lines.fit_sample(lines).unwrap().into_points().unwrap();
+    assert_eq!(found.columns(), ["t", "x", "y", "z"]);
 }

@@ -65,6 +65,7 @@ fn velocities_are_those_of_the_peer(name: &str, window: usize, degree: usize) {
     let step = Velocity::new(window).degree(degree);
     let out = fit(step.clone(), points.clone());
     assert_eq!(out.columns(), ["t", "x", "y", "z", "vx", "vy", "vz"]);
+    assert_eq!(out.n_rows(), expected.nrows());
     let mut speeds = Vec::new();
     for ((row, point), velocity) in out
         .values()

@@ -70,7 +70,7 @@ impl Params {
     /// Checks the values, as every call of the kernel does first.
     ///
     /// # Errors
-    /// [`KernelError::Parameter`] for a negative or NaN distance, NaN or inverted cutoffs.
+    /// [`KernelError::Parameter`](crate::KernelError::Parameter) for a negative or NaN distance, NaN or inverted cutoffs.
     pub fn check(&self) -> Result<()> {
         Near::check(self.max_distance, self.cutoffs)
     }

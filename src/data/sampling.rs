@@ -148,13 +148,13 @@ impl Sampling {
             let not_finite = times.iter().position(|t| !t.is_finite());
             if let Some(row) = not_finite.or(unsorted.map(|row| row + 1)) {
                 return Err(Error::Sampling(format!(
-                    "samples by time need times in order, but row {row} ({} ms) is not: sort the table first",
+                    "samples by time need times in order, but row {row} has {} ms: sort the table, and remove times that are not finite",
                     times[row]
                 )));
             }
         }
         match *self {
-            Self::Time { window, overlap } => Ok(windows(times, window, overlap)),
+            Self::Time { window, overlap } => windows(times, window, overlap),
             Self::Adaptive {
                 window,
                 overlap,
@@ -216,18 +216,36 @@ impl Sampling {
     }
 }
 
-fn windows(times: &[f64], window: f64, overlap: f64) -> Vec<Range<usize>> {
+/// More windows than this are a mistake, and would fill the memory.
+const MOST_WINDOWS: usize = 1 << 25;
+
+fn windows(times: &[f64], window: f64, overlap: f64) -> Result<Vec<Range<usize>>> {
     let (Some(&first), Some(&last)) = (times.first(), times.last()) else {
-        return Vec::new();
+        return Ok(Vec::new());
     };
     let step = window - overlap;
+    let too_many = || {
+        Err(Error::Sampling(format!(
+            "windows of {window} ms with overlap {overlap} ms are too many for {} ms of data: choose longer ones or less overlap",
+            last - first
+        )))
+    };
+    // Windows and steps that are lost in the times' rounding would never come to an end.
+    let largest = first.abs().max(last.abs());
+    let is_lost = |length: f64| length < 4.0 * f64::EPSILON * largest;
+    if is_lost(step) || is_lost(window) || (last - first) / step > 1e15 {
+        return too_many();
+    }
     let mut ranges = Vec::new();
     let (mut start_row, mut end_row, mut k) = (0, 0, 0.0);
     loop {
         let start = first + k * step;
         let end = start + window;
         if end > last {
-            return ranges;
+            return Ok(ranges);
+        }
+        if ranges.len() == MOST_WINDOWS {
+            return too_many();
         }
         start_row += times[start_row..].partition_point(|&t| t < start);
         end_row = end_row.max(start_row);
@@ -325,8 +343,12 @@ mod tests {
             Sampling::time(2.0).overlap_time(2.0),
             Sampling::adaptive(1.0, 0),
             Sampling::time(f64::NAN),
+            Sampling::time(1e-20),
+            Sampling::time(1e-300),
+            Sampling::time(0.5).overlap_time(0.5_f64.next_down()),
+            Sampling::time(0.5).overlap_time(0.5 - 1e-9),
         ] {
-            assert!(bad.ranges_of(&[0.0, 1.0]).is_err());
+            assert!(bad.ranges_of(&[0.0, 0.4, 1.0]).is_err(), "{bad}");
         }
     }
 

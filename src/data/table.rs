@@ -245,6 +245,22 @@ impl<C: Contents> Table<C> {
         Ok(selected)
     }
 
+    /// Some consecutive rows as one sample, with the same attributes; shares the rows.
+    ///
+    /// # Errors
+    /// [`Error::Sampling`] if there are not that many rows.
+    pub fn slice_rows(&self, rows: Range<usize>) -> Result<Self> {
+        if rows.start > rows.end || rows.end > self.n_rows() {
+            return Err(Error::Sampling(format!(
+                "there are no rows {}..{}, only 0..{}",
+                rows.start,
+                rows.end,
+                self.n_rows()
+            )));
+        }
+        Ok(self.view(rows))
+    }
+
     /// The number of the first sample in a run.
     pub(crate) fn first_sample(&self) -> usize {
         self.first_sample
@@ -564,6 +580,31 @@ mod tests {
             PointData::stack(vec![points(1), other]),
             Err(Error::Columns(_))
         ));
+    }
+
+    #[test]
+    fn rows_can_be_sliced_and_columns_found_by_name_or_position() {
+        let table = points(10).with_attribute("kept", Attribute::Number(1.0));
+        let some = table.slice_rows(3..5).unwrap();
+        assert_eq!(
+            (some.column(0), some.attributes().len()),
+            (vec![30.0, 40.0], 1)
+        );
+        assert!(table.slice_rows(9..11).is_err());
+        let find = |column: super::super::Column| table.find_column(&column);
+        assert_eq!(find("y".into()).unwrap(), 2);
+        assert_eq!(
+            (find(0.into()).unwrap(), find((-1).into()).unwrap()),
+            (0, 4)
+        );
+        for missing in ["w".into(), 5.into(), (-6).into()] {
+            assert!(
+                find(missing)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("t x y z col4")
+            );
+        }
     }
 
     #[test]

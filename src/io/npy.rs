@@ -1,4 +1,4 @@
-//! NumPy files: `numpy.load` reads what [`write`] writes.
+//! NumPy files: `numpy.load` reads what [`write()`] writes.
 //!
 //! An array has no column names: a table read back has the standard ones, then `col4`, `col5`, ... by position.
 

@@ -145,7 +145,11 @@ impl Recipe {
             let parameters = table.map_err(|error| problem(error.to_string()))?;
             let mut step = toml::Table::new();
             step.insert("name".into(), known.into());
-            step.extend(parameters);
+            step.extend(
+                parameters
+                    .into_iter()
+                    .map(|(name, value)| (name, escaped(value))),
+            );
             let step = toml::to_string(&step).map_err(|error| problem(error.to_string()))?;
             text += &format!("[[step]]\n{step}\n");
         }
@@ -351,12 +355,24 @@ impl Recipe {
 
     /// Text with `{parameter}`s replaced by their values.
     fn filled_in(&self, text: &str) -> Result<String, String> {
-        let mut parts = text.split('{');
-        let mut filled = parts.next().unwrap_or_default().to_owned();
-        for part in parts {
-            let (name, rest) = part
+        let mut filled = String::new();
+        let mut rest = text;
+        while let Some(start) = rest.find(['{', '}']) {
+            let (before, from) = rest.split_at(start);
+            filled += before;
+            // Doubled ones stand for themselves.
+            if let Some((brace, after)) = ["{{", "}}"]
+                .iter()
+                .find_map(|two| Some((&two[1..], from.strip_prefix(two)?)))
+            {
+                filled += brace;
+                rest = after;
+                continue;
+            }
+            let (name, after) = from[1..]
                 .split_once('}')
-                .ok_or_else(|| format!("\"{text}\" has a {{ without a }}"))?;
+                .filter(|_| from.starts_with('{'))
+                .ok_or_else(|| format!("\"{text}\" has a brace without its other: double it"))?;
             let value = self.parameters.get(name.trim()).ok_or_else(|| {
                 unknown(
                     "parameter",
@@ -364,9 +380,10 @@ impl Recipe {
                     self.parameters.keys().map(String::as_str),
                 )
             })?;
-            filled += &format!("{value}{rest}");
+            filled += &value.to_string();
+            rest = after;
         }
-        Ok(filled)
+        Ok(filled + rest)
     }
 
     fn whole(&self, value: &Spanned<Value>) -> Result<i64> {
@@ -385,6 +402,15 @@ impl Recipe {
             line: line_at(&self.text, position),
             problem,
         }
+    }
+}
+
+/// A value whose text is read back as it is.
+fn escaped(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(text.replace('{', "{{").replace('}', "}}")),
+        Value::Array(values) => Value::Array(values.into_iter().map(escaped).collect()),
+        other => other,
     }
 }
 
@@ -466,6 +492,26 @@ mod tests {
             let recipe = Recipe::from_pipeline(name, &pipeline).unwrap();
             let back = recipe.pipeline().unwrap();
             assert_eq!(back.to_string(), pipeline.to_string(), "{}", recipe.text());
+        }
+    }
+
+    #[test]
+    fn text_takes_parameters_in_braces_and_doubled_braces_are_kept() {
+        let condition = |text: &str| {
+            let text = format!(
+                "[parameters]\nlimit = 2.5\n[[step]]\nname = \"Condition\"\ncondition = '{text}'"
+            );
+            let pipeline = Recipe::parse("my.toml", &text)?.pipeline()?;
+            Ok::<_, Error>((
+                pipeline.to_string(),
+                Recipe::from_pipeline("back", &pipeline)?,
+            ))
+        };
+        let (shown, back) = condition("x < {limit}, \"{{odd}}\" > { limit }").unwrap();
+        assert!(shown.contains("x < 2.5, \\\"{odd}\\\" > 2.5"), "{shown}");
+        assert_eq!(back.pipeline().unwrap().to_string(), shown);
+        for bad in ["x < {limit", "x < limit}", "x < {limits}"] {
+            assert!(condition(bad).is_err(), "{bad}");
         }
     }
 

@@ -97,6 +97,11 @@ pub trait Filter: fmt::Debug + Send + Sync + 'static {
         short_type_name::<Self>()
     }
 
+    /// The kind of tables that it gives, where the parameters decide; [`Kind::Any`] stands for the kind that it was given.
+    fn gives(&self) -> Kind {
+        <Self::Output as Outcome>::KIND
+    }
+
     /// Checks the parameters, before any work.
     ///
     /// # Errors
@@ -172,6 +177,11 @@ pub trait Reducer: fmt::Debug + Send + Sync + 'static {
     /// The step's name in messages.
     fn name(&self) -> &'static str {
         short_type_name::<Self>()
+    }
+
+    /// Whether it only looks at the tables: what it was given is then passed on as it is, lists of lists too.
+    fn only_looks(&self) -> bool {
+        false
     }
 
     /// Checks the parameters, before any work.
@@ -333,7 +343,7 @@ impl<F: Filter> AnyFilter for F {
     }
 
     fn kinds(&self) -> (Kind, Kind) {
-        (<F::Input as Element>::KIND, <F::Output as Outcome>::KIND)
+        (<F::Input as Element>::KIND, self.gives())
     }
 
     fn batch_size(&self, backend: &Backend) -> usize {
@@ -384,6 +394,10 @@ impl<R: Reducer> AnyReducer for R {
     }
 
     fn apply(&self, data: Data, context: &Context<'_>) -> Result<Data> {
+        if self.only_looks() {
+            self.reduce(typed(data.clone().flatten())?, context)?;
+            return Ok(data);
+        }
         Ok(self.reduce(typed(data.flatten())?, context)?.into())
     }
 }

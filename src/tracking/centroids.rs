@@ -73,7 +73,7 @@ impl Centroids {
         for mean in &mut means {
             *mean /= sum;
         }
-        let empty = points.n_rows() == 0;
+        let empty = points.n_rows() == 0 || sum == 0.0; // nothing that weighs
         let n_rows = usize::from(!empty);
         let mut centroid = points.empty();
         if !empty {

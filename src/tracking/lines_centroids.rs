@@ -59,13 +59,14 @@ impl LinesCentroids {
             let size = (n as f64 * (1.0 - self.remove * iteration as f64)) as usize;
             let size = size.clamp(2, n);
             lines.squared_distances(point, &mut distances);
-            kept = (0..n).collect();
-            kept.sort_by(|&a, &b| distances[a].total_cmp(&distances[b])); // stable
-            kept.truncate(size);
-            kept.sort_unstable();
-            match lines.closest_point(kept.iter().copied()) {
-                Some(next) => point = next,
-                None => break, // the nearest lines are parallel: the last point is all there is
+            let mut nearest: Vec<usize> = (0..n).collect();
+            nearest.sort_by(|&a, &b| distances[a].total_cmp(&distances[b])); // stable
+            nearest.truncate(size);
+            nearest.sort_unstable();
+            match lines.closest_point(nearest.iter().copied()) {
+                Some(next) if kept != nearest => (point, kept) = (next, nearest),
+                // Nothing changes any more, or the nearest lines are parallel: the last point is all there is.
+                _ => break,
             }
         }
         let times = sample.column(0);

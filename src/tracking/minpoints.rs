@@ -4,9 +4,12 @@ use serde::{Deserialize, Serialize};
 use super::cutpoints::in_sample;
 use crate::Backend;
 use crate::data::{Attribute, LineData, PointData, array_of_rows};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kernels::{Cutoffs, minpoints, time_order};
 use crate::pipeline::{Context, Filter};
+
+/// Each is a column.
+const MOST_LINES: usize = 1 << 16;
 
 /// Points that are nearest to combinations of `num_lines` lines, all of which pass within `max_distance` of them.
 ///
@@ -63,10 +66,12 @@ impl Minpoints {
     }
 
     fn table(&self, sample: LineData, found: &minpoints::Minpoints) -> Result<PointData> {
-        let extra: Vec<String> = (1..=self.num_lines)
-            .filter(|_| self.append_indices)
-            .map(|n| format!("line_index{n}"))
-            .collect();
+        let n_indices = if self.append_indices {
+            self.num_lines
+        } else {
+            0
+        };
+        let extra: Vec<String> = (1..=n_indices).map(|n| format!("line_index{n}")).collect();
         let times: Vec<f64> = found.points().iter().map(|point| point[0]).collect();
         let mut values = Vec::with_capacity(found.len() * (4 + extra.len()));
         for n in time_order(&times) {
@@ -92,6 +97,13 @@ impl Filter for Minpoints {
     type Output = PointData;
 
     fn check(&self) -> Result<()> {
+        if self.num_lines > MOST_LINES {
+            return Err(Error::Parameter {
+                name: "num_lines",
+                value: self.num_lines.to_string(),
+                needed: "65,536 at most",
+            });
+        }
         Ok(self.params().check()?)
     }
 

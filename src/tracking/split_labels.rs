@@ -89,13 +89,14 @@ impl SplitLabels {
             let Some(lines) = &lines else {
                 return part.into();
             };
-            let lines = lines.take(&used(&sample, &indices, &rows, lines));
+            let used = used(&sample, &indices, &rows, lines);
+            let lines = lines.take(&used);
             if self.extract_lines {
-                lines.into()
-            } else {
-                part.with_attribute("_lines", Attribute::Lines(lines))
-                    .into()
+                return lines.into();
             }
+            renumbered(part, &used)
+                .with_attribute("_lines", Attribute::Lines(lines))
+                .into()
         };
         if rows.is_empty() {
             return Ok(Data::List(vec![table(&[])]));
@@ -117,12 +118,15 @@ fn used<C: Contents>(
     let mut used = vec![false; lines.n_rows()];
     for &row in rows {
         for &column in indices {
+            let index = index(row, column);
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
                 reason = "`as` saturates; what is no index of a line is left out"
             )]
-            if let Some(used) = used.get_mut(index(row, column) as usize) {
+            if index >= 0.0
+                && let Some(used) = used.get_mut(index as usize)
+            {
                 *used = true;
             }
         }
@@ -130,9 +134,30 @@ fn used<C: Contents>(
     (0..used.len()).filter(|&n| used[n]).collect()
 }
 
+/// Points whose indices count the lines that they still have.
+fn renumbered<C: Contents>(mut part: Table<C>, used: &[usize]) -> Table<C> {
+    for column in 0..part.columns().len() {
+        let name = part.columns()[column].clone();
+        if name.starts_with("line_index") {
+            let place = |index: f64| used.partition_point(|&line| (line as f64) < index) as f64;
+            let values: Vec<f64> = part.column(column).into_iter().map(place).collect();
+            part = part.with_column(&name, &values);
+        }
+    }
+    part
+}
+
 impl Filter for SplitLabels {
     type Input = Data;
     type Output = Data;
+
+    fn gives(&self) -> Kind {
+        if self.extract_lines {
+            Kind::Lines
+        } else {
+            Kind::Any
+        }
+    }
 
     fn filter(&self, sample: Data, _: &Context<'_>) -> Result<Data> {
         match sample {
@@ -221,6 +246,11 @@ mod tests {
             panic!("lines should be attached")
         };
         assert_eq!(used.column(0), [1.0, 3.0, 4.0]);
+        // Lines 1, 3 and 3, 4 of the sample are 0, 1 and 1, 2 of these.
+        assert_eq!(
+            (part.column(4), part.column(5)),
+            (vec![0.0, 1.0], vec![1.0, 2.0])
+        );
         let extracted = step
             .extract_lines(true)
             .noise(true)

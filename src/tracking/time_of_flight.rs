@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Attribute, Column, Data, LineData, PointData, array_of_rows};
+use crate::data::{Attribute, Column, Data, Kind, LineData, PointData, array_of_rows};
 use crate::error::{Error, Result};
 use crate::kernels::{Cutoffs, cutpoints};
 use crate::pipeline::{Context, Filter};
@@ -73,6 +73,14 @@ fn positive(name: &'static str, value: Option<f64>) -> Result<()> {
 impl Filter for TimeOfFlight {
     type Input = LineData;
     type Output = Data;
+
+    fn gives(&self) -> Kind {
+        if self.points {
+            Kind::Points
+        } else {
+            Kind::Lines
+        }
+    }
 
     fn check(&self) -> Result<()> {
         positive("temporal_resolution", self.temporal_resolution)
@@ -186,12 +194,18 @@ impl Filter for CutpointsToF {
 
     fn filter(&self, sample: LineData, _: &Context<'_>) -> Result<PointData> {
         let points: Vec<[f64; 4]> = match sample.attributes().get("tof") {
-            Some(Attribute::Points(points)) if points.n_rows() == sample.n_rows() => points
-                .rows()
-                .rows()
-                .into_iter()
-                .map(|row| [row[0], row[1], row[2], row[3]])
-                .collect(),
+            // A table without rows is asked for its columns only.
+            Some(Attribute::Points(points))
+                if sample.n_rows() == 0 || points.n_rows() == sample.n_rows() =>
+            {
+                points
+                    .slice_rows(0..sample.n_rows())?
+                    .rows()
+                    .rows()
+                    .into_iter()
+                    .map(|row| [row[0], row[1], row[2], row[3]])
+                    .collect()
+            }
             _ => emission_points(&sample)?,
         };
         let limit = self.limit(&sample, &points);
@@ -298,6 +312,11 @@ impl Filter for GaussianDensity {
             let squared: f64 = (0..3).map(|k| (point[k] - centre[k]).powi(2)).sum();
             libm::exp(-squared / (2.0 * sigma * sigma))
         };
+        if !centre.iter().all(|x| x.is_finite()) {
+            return Err(Error::Columns(
+                "GaussianDensity: a coordinate is not finite; remove it first".into(),
+            ));
+        }
         for _ in 0..MAX_STEPS {
             let (mut sum, mut next) = (0.0, [0.0; 3]);
             for point in &points {

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::pipeline::{Context, Filter};
 
 /// More rows than this come from a wrong time step.
-const MAX_ROWS: f64 = 1e9;
+const MAX_ROWS: f64 = 1e8;
 
 /// How [`Interpolate`] finds values between two points.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,7 +56,7 @@ impl Interpolate {
             return Err(Error::Parameter {
                 name: "timestep",
                 value: timestep.to_string(),
-                needed: "a time step (ms) that makes at most 1e9 points of a sample",
+                needed: "a time step (ms) that makes at most 1e8 points of a sample",
             });
         }
         Ok((0_u32..)

@@ -132,6 +132,11 @@ impl Reducer for Segregate {
 
     fn reduce(&self, tables: Vec<PointData>, _: &Context<'_>) -> Result<PointData> {
         let points = PointData::stack(tables)?;
+        // Labels of an earlier step go: the new ones are the last column.
+        let points = match points.column_index("label") {
+            Some(column) => points.without_column(column),
+            None => points,
+        };
         if u32::try_from(points.n_rows()).is_err() {
             return Err(Error::Sampling(format!(
                 "{} points are more than 2^32: segregate them in parts",

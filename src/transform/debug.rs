@@ -64,6 +64,10 @@ impl Reducer for Inspect {
         "Debug"
     }
 
+    fn only_looks(&self) -> bool {
+        true
+    }
+
     fn reduce(&self, tables: Vec<Data>, _: &Context<'_>) -> Result<Data> {
         let mut n_samples = 0;
         for table in &tables {

@@ -124,7 +124,11 @@ impl OptimizeWindow {
 
     fn sampled<C: Contents>(&self, tables: Vec<Table<C>>) -> Result<Table<C>> {
         let table = Table::stack(tables)?.sorted_by_time();
-        match self.window(&table.column(0)) {
+        let times = table.column(0);
+        if let Some(row) = times.iter().position(|t| !t.is_finite()) {
+            return Err(Error::NotFinite { sample: 0, row });
+        }
+        match self.window(&times) {
             Some(window) => table.with_sampling(
                 Sampling::adaptive(window, self.ideal_elems).overlap_time(self.overlap * window),
             ),

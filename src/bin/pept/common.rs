@@ -58,6 +58,15 @@ impl Globals {
         let filter = tracing_subscriber::filter::Targets::new()
             .with_default(others)
             .with_target("pept", level)
+            // The step Debug was asked for.
+            .with_target(
+                "pept::transform::debug",
+                if self.quiet {
+                    level
+                } else {
+                    level.max(tracing::Level::INFO)
+                },
+            )
             .with_target("pept_kernels", level);
         use tracing_subscriber::prelude::*;
         let lines = tracing_subscriber::fmt::layer()

@@ -76,7 +76,9 @@ fn is_table(path: &Path, columns: &str) -> bool {
     }
     let mut start = Vec::new();
     let read = std::fs::File::open(path).and_then(|file| file.take(64).read_to_end(&mut start));
-    read.is_ok() && start.starts_with(columns.as_bytes())
+    let start = String::from_utf8_lossy(&start);
+    let start = start.trim_start_matches('\u{feff}').replace(['"', ' '], "");
+    read.is_ok() && start.starts_with(columns)
 }
 
 /// How a recording is cut into samples.
