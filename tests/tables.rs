@@ -46,12 +46,13 @@ pub(crate) fn trials() -> Vec<Trial> {
     for (package, script) in [
         (
             "pyarrow",
-            "import sys, pyarrow.ipc\nt = pyarrow.ipc.open_file(sys.argv[1]).read_all()\nprint(' '.join(t.column_names))\n\
+            "import sys, pyarrow.ipc\nt = pyarrow.ipc.open_file(sys.argv[1]).read_all()\nm = t.schema.metadata\n\
+             assert m[b'pept.kind'] == b'points' and b'count' in m[b'pept.sampling'] and b'answer' in m[b'pept.attributes'], m\nprint(' '.join(t.column_names))\n\
              for row in zip(*[c.to_pylist() for c in t.columns]): print(*map(repr, row))",
         ),
         (
             "polars",
-            "import sys, polars\nt = polars.read_ipc(sys.argv[1], memory_map=False)\nprint(' '.join(t.columns))\n\
+            "import sys, polars\nt = polars.read_ipc(sys.argv[1])\nprint(' '.join(t.columns))\n\
              for row in t.rows(): print(*map(repr, row))",
         ),
     ] {
@@ -394,6 +395,10 @@ fn another_program_reads(script: &str) {
         [f64::INFINITY, -1.0, 5e-324, f64::NEG_INFINITY]
     ];
     let points = PointData::new(rows).unwrap();
+    let points = points
+        .with_sampling(Sampling::count(1))
+        .unwrap()
+        .with_attribute("answer", Attribute::Number(42.0));
     table::write_table(&path, &points).unwrap();
     let text = python(&["-c", script, path.to_str().unwrap()]).expect("python3 should read it");
     let (names, rows) = text.split_once('\n').unwrap();
