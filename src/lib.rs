@@ -15,6 +15,7 @@ pub mod detector;
 mod error;
 pub mod io;
 pub mod pipeline;
+mod statistics;
 pub mod tracking;
 pub mod trajectory;
 pub mod transform;

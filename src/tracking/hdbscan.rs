@@ -5,6 +5,7 @@ use crate::clustering;
 use crate::data::PointData;
 use crate::error::{Error, Result};
 use crate::pipeline::{Context, Filter};
+use crate::statistics::quantile;
 
 /// Standard deviation of the artificial cluster, as a share of the quartile range.
 const SPREAD: f64 = 0.3;
@@ -157,15 +158,6 @@ fn renumbered(real: &[i32], artificial: &[i32]) -> Vec<i32> {
 
 fn index(label: i32) -> usize {
     usize::try_from(label).expect("labels of clusters should not be negative")
-}
-
-/// Quantile with linear interpolation between the neighbouring order statistics; reorders `values`, of which there is at least one.
-fn quantile(values: &mut [f64], q: f64) -> f64 {
-    let position = q * (values.len() - 1) as f64;
-    let below = floor(position);
-    let (_, &mut low, above) = values.select_nth_unstable_by(below, f64::total_cmp);
-    let high = above.iter().copied().min_by(f64::total_cmp).unwrap_or(low);
-    low + (high - low) * (position - below as f64)
 }
 
 #[expect(

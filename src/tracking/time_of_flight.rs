@@ -4,6 +4,7 @@ use crate::data::{Attribute, Column, Data, Kind, LineData, PointData, array_of_r
 use crate::error::{Error, Result};
 use crate::kernels::{Cutoffs, cutpoints};
 use crate::pipeline::{Context, Filter};
+use crate::statistics::median;
 
 /// Speed of light in mm/ms.
 pub const SPEED_OF_LIGHT: f64 = 299_792_458.0;
@@ -338,16 +339,6 @@ impl Filter for GaussianDensity {
         }
         let weights: Vec<f64> = points.iter().map(|point| term(point, &centre)).collect();
         Ok(sample.with_column("weight", &weights))
-    }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    if values.len() % 2 == 1 {
-        values[middle]
-    } else {
-        0.5 * (values[middle - 1] + values[middle])
     }
 }
 

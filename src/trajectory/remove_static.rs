@@ -3,6 +3,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::PointData;
 use crate::error::{Error, Result};
 use crate::pipeline::{Context, Reducer};
+use crate::statistics::quantile;
 
 /// Drops the points of time windows in which the tracer does not move.
 ///
@@ -62,14 +63,14 @@ impl RemoveStatic {
                 *sum += value / n;
             }
         }
-        let distances: Vec<f64> = positions
+        let mut distances: Vec<f64> = positions
             .iter()
             .map(|position| {
                 let differences = position.iter().zip(&mean).map(|(a, b)| a - b);
                 differences.map(|d| d * d).sum::<f64>().sqrt()
             })
             .collect();
-        quantile(distances, self.quantile) <= self.max_distance
+        quantile(&mut distances, self.quantile) <= self.max_distance
     }
 }
 
@@ -136,24 +137,6 @@ impl Reducer for RemoveStatic {
     }
 }
 
-/// Quantile with linear interpolation between the neighbouring order statistics of one or more values.
-fn quantile(mut values: Vec<f64>, q: f64) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let position = q * (values.len() - 1) as f64;
-    let below = floor(position);
-    let above = (below + 1).min(values.len() - 1);
-    values[below] + (values[above] - values[below]) * (position - below as f64)
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a position in a list is not negative, and `as` truncates it as wanted"
-)]
-fn floor(position: f64) -> usize {
-    position as usize
-}
-
 #[cfg(test)]
 mod tests {
     use ndarray::Array2;
@@ -205,9 +188,9 @@ mod tests {
         assert!(kept(&RemoveStatic::new(100.0, 2.0), &rows).is_empty());
         let all = RemoveStatic::new(100.0, 2.0).quantile(1.0);
         assert_eq!(kept(&all, &rows).len(), 10);
-        assert_eq!(quantile(vec![4.0, 1.0, 3.0, 2.0], 0.25), 1.75);
-        assert_eq!(quantile(vec![4.0, 1.0, 3.0, 2.0], 1.0), 4.0);
-        assert_eq!(quantile(vec![7.0], 0.9), 7.0);
+        assert_eq!(quantile(&mut [4.0, 1.0, 3.0, 2.0], 0.25), 1.75);
+        assert_eq!(quantile(&mut [4.0, 1.0, 3.0, 2.0], 1.0), 4.0);
+        assert_eq!(quantile(&mut [7.0], 0.9), 7.0);
     }
 
     #[test]

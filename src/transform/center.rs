@@ -3,6 +3,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::{Attribute, PointData};
 use crate::error::{Error, Result};
 use crate::pipeline::{Context, Reducer};
+use crate::statistics::median;
 
 /// Moves points so that an origin lies at 0: by default the median of each axis over all points.
 ///
@@ -77,16 +78,6 @@ fn medians(points: &PointData, context: &Context<'_>) -> Result<[f64; 3]> {
     }
     Ok([0_usize, 1, 2]
         .map(|axis| median(positions.iter().map(|position| position[axis]).collect())))
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => f64::NAN,
-        n if n.is_multiple_of(2) => (values[middle - 1] + values[middle]) / 2.0,
-        _ => values[middle],
-    }
 }
 
 #[cfg(test)]

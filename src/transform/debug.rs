@@ -3,6 +3,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::{Contents, Data, Table};
 use crate::error::Result;
 use crate::pipeline::{Context, Reducer};
+use crate::statistics::quantile;
 
 /// Passes everything on unchanged and reports what it is through `tracing`; `Debug` in recipes.
 ///
@@ -121,7 +122,7 @@ fn description<C: Contents>(sample: &Table<C>, number: usize, rows: usize) -> St
             "{name}: {} values, mean {mean}, std {}, quartiles {}, {} NaN",
             values.len(),
             self::mean(&squares).sqrt(),
-            joined(&quartiles(&values)),
+            joined(&quartiles(&mut values)),
             all.len() - values.len()
         ));
     }
@@ -138,18 +139,11 @@ fn mean(values: &[f64]) -> f64 {
 }
 
 /// The smallest value, the quartiles (linear between values) and the largest; NaN without values.
-fn quartiles(sorted: &[f64]) -> [f64; 5] {
-    let Some(last) = sorted.len().checked_sub(1) else {
+fn quartiles(values: &mut [f64]) -> [f64; 5] {
+    if values.is_empty() {
         return [f64::NAN; 5];
-    };
-    std::array::from_fn(|quarter| {
-        let (low, rest) = (quarter * last / 4, quarter * last % 4);
-        if rest == 0 {
-            sorted[low]
-        } else {
-            sorted[low] + (sorted[low + 1] - sorted[low]) * (rest as f64) / 4.0
-        }
-    })
+    }
+    [0.0, 0.25, 0.5, 0.75, 1.0].map(|q| quantile(values, q))
 }
 
 #[cfg(test)]

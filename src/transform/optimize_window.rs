@@ -3,6 +3,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::{Contents, Data, Lines, Points, Sampling, Table, typed};
 use crate::error::{Error, Result};
 use crate::pipeline::{Context, Reducer};
+use crate::statistics::median;
 
 /// Finds the adaptive window of time with which samples have `ideal_elems` rows in the median, and samples the table with it.
 ///
@@ -67,18 +68,13 @@ impl OptimizeWindow {
         };
         let sizes = ranges.iter().map(|range| range.len() as f64);
         let counted = sizes.filter(|&n| self.low * ideal <= n && n <= self.high * ideal);
-        let mut counted: Vec<f64> = counted.collect();
-        if counted.is_empty() {
-            return f64::INFINITY;
-        }
-        counted.sort_by(f64::total_cmp);
-        let middle = counted.len() / 2;
-        let median = if counted.len() % 2 == 1 {
-            counted[middle]
+        // Without any it is NaN, which no distance is better than.
+        let distance = (median(counted.collect()) - ideal).abs();
+        if distance.is_nan() {
+            f64::INFINITY
         } else {
-            0.5 * (counted[middle - 1] + counted[middle])
-        };
-        (median - ideal).abs()
+            distance
+        }
     }
 
     /// The best window; the median as a function of it has steps, so a coarse search brackets and a fine one narrows.
