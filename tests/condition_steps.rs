@@ -232,7 +232,7 @@ fn debug() {
         expected
     );
     let alone = Pipeline::new().then(Inspect::new().verbose(1).max_samples(2));
-    assert_eq!(alone.steps()[0].name(), "Debug");
+    assert_eq!(alone.transformers()[0].name(), "Debug");
     assert_eq!(alone.fit(input.clone()).unwrap(), Data::from(input));
 }
 

@@ -25,6 +25,12 @@ impl From<isize> for Column {
     }
 }
 
+impl From<i32> for Column {
+    fn from(index: i32) -> Self {
+        Self::Index(index as isize)
+    }
+}
+
 impl std::fmt::Display for Column {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -67,12 +67,12 @@ impl Data {
     }
 
     /// The samples `range` of a table as a table, or those members of a list.
-    pub(crate) fn select(&self, range: Range<usize>) -> Result<Self> {
-        Ok(match self {
-            Self::Lines(table) => Self::Lines(table.select(range)?),
-            Self::Points(table) => Self::Points(table.select(range)?),
+    pub(crate) fn select(&self, range: Range<usize>) -> Self {
+        match self {
+            Self::Lines(table) => Self::Lines(table.select_samples(range)),
+            Self::Points(table) => Self::Points(table.select_samples(range)),
             Self::List(list) => Self::List(list[range].to_vec()),
-        })
+        }
     }
 
     /// The number of the first sample in a run.
@@ -129,6 +129,18 @@ impl Data {
             Self::List(list) => list.into_iter().flat_map(Self::flatten).collect(),
             table => vec![table],
         }
+    }
+
+    /// All tables in it as one, each of them a sample; a table as it is.
+    ///
+    /// # Errors
+    /// [`Error::Kind`] if it holds lines and points, [`Error::Columns`] if the tables have different columns.
+    pub fn into_table(self) -> Result<Self> {
+        let tables = self.flatten();
+        Ok(match tables.first() {
+            Some(Self::Lines(_)) => LineData::stack(typed(tables)?)?.into(),
+            _ => PointData::stack(typed(tables)?)?.into(),
+        })
     }
 
     /// All points in it as one table.

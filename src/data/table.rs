@@ -1,11 +1,11 @@
 use std::fmt;
 use std::marker::PhantomData;
-use std::ops::Range;
+use std::ops::{Bound, Range, RangeBounds};
 use std::sync::Arc;
 
 use ndarray::{ArcArray2, Array2, ArrayView2, s};
 
-use super::{Attribute, Attributes, Sampling};
+use super::{Attribute, Attributes, Column, Sampling};
 use crate::error::{Error, Result};
 use crate::kernels::LineSlice;
 
@@ -42,8 +42,8 @@ pub type PointData = Table<Points>;
 
 /// Rows of `f64` with named columns, attributes, and a rule that cuts them into samples.
 ///
-/// Clones and samples share the rows.
-#[derive(Clone, Debug, PartialEq)]
+/// Clones and samples share the rows. Tables are equal if rows, columns, attributes and samples are.
+#[derive(Clone, Debug)]
 pub struct Table<C> {
     rows: ArcArray2<f64>,
     columns: Arc<[String]>,
@@ -53,6 +53,17 @@ pub struct Table<C> {
     /// The number that the first sample had in the table that it was selected from.
     first_sample: usize,
     contents: PhantomData<C>,
+}
+
+impl<C> PartialEq for Table<C> {
+    fn eq(&self, other: &Self) -> bool {
+        // Where a table was cut from does not matter.
+        self.rows == other.rows
+            && self.columns == other.columns
+            && self.attributes == other.attributes
+            && self.sampling == other.sampling
+            && self.samples == other.samples
+    }
 }
 
 impl<C: Contents> Table<C> {
@@ -130,9 +141,20 @@ impl<C: Contents> Table<C> {
         self
     }
 
-    pub(crate) fn with_attributes(mut self, attributes: Attributes) -> Self {
+    /// The same table with these attributes and no others: `Attributes::new()` removes all.
+    #[must_use]
+    pub fn with_attributes(mut self, attributes: Attributes) -> Self {
         self.attributes = attributes;
         self
+    }
+
+    /// Other rows with the same columns and attributes, as one sample.
+    ///
+    /// # Errors
+    /// [`Error::Columns`] if they have more or fewer columns.
+    pub fn with_rows(&self, rows: Array2<f64>) -> Result<Self> {
+        let table = Self::with_all_columns(rows, Arc::clone(&self.columns))?;
+        Ok(table.with_attributes(self.attributes.clone()))
     }
 
     /// The rows, n x columns.
@@ -218,47 +240,66 @@ impl<C: Contents> Table<C> {
         self.samples.iter().map(|range| self.view(range.clone()))
     }
 
-    /// The samples `range` as explicit ranges over just the rows that they need; shares the rows.
+    /// The samples `range` as explicit ranges over just the rows that they need; negative numbers count from the end. Shares the rows.
     ///
     /// In a pipeline the samples keep their numbers, and with them their random numbers.
     ///
+    /// ```
+    /// use pept::{PointData, Sampling};
+    /// let table = PointData::new(ndarray::Array2::zeros((10, 4)))?.with_sampling(Sampling::count(2))?;
+    /// assert_eq!(table.select(..2)?.n_rows(), 4);
+    /// assert_eq!(table.select(-1..)?, table.select(4..5)?);
+    /// # Ok::<(), pept::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Sampling`] if there are not that many samples.
-    pub fn select(&self, range: Range<usize>) -> Result<Self> {
-        let chosen = self.samples.get(range.clone()).ok_or_else(|| {
-            let n = self.samples.len();
-            Error::Sampling(format!(
-                "there are no samples {}..{}, only 0..{n}",
-                range.start, range.end
-            ))
-        })?;
+    pub fn select<I: Copy + TryInto<i128>>(&self, range: impl RangeBounds<I>) -> Result<Self> {
+        let range = from_end("samples", &range, self.samples.len())?;
+        Ok(self.select_samples(range))
+    }
+
+    /// As [`select`](Self::select), of a range within the samples.
+    pub(crate) fn select_samples(&self, range: Range<usize>) -> Self {
+        let chosen = &self.samples[range.clone()];
         let start = chosen.iter().map(|r| r.start).min().unwrap_or(0);
         let end = chosen.iter().map(|r| r.end).max().unwrap_or(0);
-        let ranges = chosen
+        let ranges: Vec<_> = chosen
             .iter()
             .map(|r| r.start - start..r.end - start)
             .collect();
-        let mut selected = self
-            .view(start..end)
-            .with_sampling(Sampling::Ranges(ranges))?;
-        selected.first_sample = self.first_sample + range.start;
-        Ok(selected)
+        Self {
+            samples: ranges.as_slice().into(),
+            sampling: Sampling::Ranges(ranges),
+            first_sample: self.first_sample + range.start,
+            ..self.view(start..end)
+        }
     }
 
-    /// Some consecutive rows as one sample, with the same attributes; shares the rows.
+    /// Some consecutive rows as one sample, with the same attributes; negative numbers count from the end. Shares the rows.
     ///
     /// # Errors
     /// [`Error::Sampling`] if there are not that many rows.
-    pub fn slice_rows(&self, rows: Range<usize>) -> Result<Self> {
-        if rows.start > rows.end || rows.end > self.n_rows() {
-            return Err(Error::Sampling(format!(
-                "there are no rows {}..{}, only 0..{}",
-                rows.start,
-                rows.end,
-                self.n_rows()
-            )));
+    pub fn slice_rows<I: Copy + TryInto<i128>>(&self, rows: impl RangeBounds<I>) -> Result<Self> {
+        Ok(self.view(from_end("rows", &rows, self.n_rows())?))
+    }
+
+    /// The same rows, samples and attributes with only some columns; the standard ones always stay, and stand first.
+    ///
+    /// # Errors
+    /// [`Error::Columns`] for a column that is not there.
+    pub fn select_columns<K: Into<Column>>(
+        &self,
+        columns: impl IntoIterator<Item = K>,
+    ) -> Result<Self> {
+        let mut kept: Vec<usize> = (0..C::COLUMNS.len()).collect();
+        for column in columns {
+            let index = self.find_column(&column.into())?;
+            if !kept.contains(&index) {
+                kept.push(index);
+            }
         }
-        Ok(self.view(rows))
+        Ok(self.with_only(&kept))
     }
 
     /// The number of the first sample in a run.
@@ -435,6 +476,36 @@ impl<C: Contents> Table<C> {
     }
 }
 
+/// A range whose negative numbers count from the end of `n`.
+fn from_end<I: Copy + TryInto<i128>>(
+    of: &str,
+    range: &impl RangeBounds<I>,
+    n: usize,
+) -> Result<Range<usize>> {
+    let n = n as i128;
+    let place = |place: I| match place.try_into() {
+        Ok(place) if place < 0 => place.saturating_add(n),
+        Ok(place) => place,
+        Err(_) => i128::MAX,
+    };
+    let start = match range.start_bound() {
+        Bound::Unbounded => 0,
+        Bound::Included(&start) => place(start),
+        Bound::Excluded(&start) => place(start).saturating_add(1),
+    };
+    let end = match range.end_bound() {
+        Bound::Unbounded => n,
+        Bound::Included(&end) => place(end).saturating_add(1),
+        Bound::Excluded(&end) => place(end),
+    };
+    match (usize::try_from(start), usize::try_from(end)) {
+        (Ok(first), Ok(last)) if start <= end && end <= n => Ok(first..last),
+        _ => Err(Error::Sampling(format!(
+            "there are no {of} {start}..{end}, only 0..{n}"
+        ))),
+    }
+}
+
 /// All rows as one sample.
 fn one_sample(n_rows: usize) -> Arc<[Range<usize>]> {
     Arc::from([Range {
@@ -590,8 +661,16 @@ mod tests {
             (some.column(0), some.attributes().len()),
             (vec![30.0, 40.0], 1)
         );
-        assert!(table.slice_rows(9..11).is_err());
-        let find = |column: super::super::Column| table.find_column(&column);
+        assert_eq!(table.slice_rows(-2..).unwrap().column(0), [80.0, 90.0]);
+        assert_eq!(table.slice_rows(..=-9).unwrap().column(0), [0.0, 10.0]);
+        for wrong in [9..11, -11..2] {
+            assert!(table.slice_rows(wrong).is_err());
+        }
+        let some = table.with_column("label", &[7.0; 10]);
+        let some = some.select_columns(["label", "x"]).unwrap();
+        assert_eq!(some.columns(), ["t", "x", "y", "z", "label"]);
+        assert!(some.select_columns([-6]).is_err());
+        let find = |column: Column| table.find_column(&column);
         assert_eq!(find("y".into()).unwrap(), 2);
         assert_eq!(
             (find(0.into()).unwrap(), find((-1).into()).unwrap()),
@@ -618,6 +697,17 @@ mod tests {
             (5, &[0..3, 2..5][..])
         );
         assert_eq!(some.sample(1), table.sample(2));
+        assert_eq!(table.select(-3..-1).unwrap(), table.select(1..3).unwrap());
         assert!(table.select(3..9).is_err());
+    }
+
+    #[test]
+    fn a_copy_may_have_other_rows_and_no_attributes() {
+        let table = points(10).with_attribute("kept", Attribute::Number(1.0));
+        let other = table.with_rows(Array2::zeros((2, 5))).unwrap();
+        assert_eq!((other.n_rows(), other.attributes().len()), (2, 1));
+        assert!(table.with_rows(Array2::zeros((2, 4))).is_err());
+        let bare = table.clone().with_attributes(Attributes::new());
+        assert!(bare.attributes().is_empty() && bare != table);
     }
 }

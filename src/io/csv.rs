@@ -1,5 +1,6 @@
 //! Comma-separated tables: a line of column names, then rows of shortest round-trip numbers.
 
+use std::borrow::Cow;
 use std::io::Write;
 use std::path::Path;
 
@@ -10,16 +11,23 @@ use crate::error::{Error, Result};
 /// Writes a table.
 ///
 /// # Errors
-/// [`Error::Io`]; no file is then left under that name.
+/// [`Error::Io`], [`Error::File`] for a column name with a line break; no file is then left under that name.
 pub fn write<C: Contents>(path: impl AsRef<Path>, table: &Table<C>) -> Result<()> {
     let path = path.as_ref();
+    if let Some(name) = table.columns().iter().find(|name| name.contains('\n')) {
+        return Err(Error::File {
+            path: path.to_owned(),
+            problem: format!("the column name {name:?} has a line break, which .csv cannot keep"),
+        });
+    }
     let mut output = Output::create(path)?;
     write_to(&mut output, table).map_err(Error::writing(path))?;
     output.finish()
 }
 
 fn write_to<C: Contents>(output: &mut impl Write, table: &Table<C>) -> std::io::Result<()> {
-    writeln!(output, "{}", table.columns().join(","))?;
+    let names: Vec<_> = table.columns().iter().map(|name| quoted(name)).collect();
+    writeln!(output, "{}", names.join(","))?;
     let mut line = Vec::new();
     for row in table.values().chunks_exact(table.columns().len()) {
         line.clear();
@@ -27,6 +35,15 @@ fn write_to<C: Contents>(output: &mut impl Write, table: &Table<C>) -> std::io::
         output.write_all(&line)?;
     }
     Ok(())
+}
+
+/// A name in quotes where it would be read as something else without.
+fn quoted(name: &str) -> Cow<'_, str> {
+    if name.contains([',', '"']) || name.trim() != name {
+        Cow::Owned(format!("\"{}\"", name.replace('"', "\"\"")))
+    } else {
+        Cow::Borrowed(name)
+    }
 }
 
 /// A line of numbers.
@@ -81,10 +98,7 @@ fn parse<C: Contents>(path: &Path, bytes: &[u8]) -> Result<Table<C>> {
         .map(<[u8]>::trim_ascii)
         .zip(1..);
     let header = lines.next().map_or(&b""[..], |(line, _)| line);
-    let columns: Vec<String> = String::from_utf8_lossy(header)
-        .split(',')
-        .map(column_name)
-        .collect();
+    let columns = column_names(&String::from_utf8_lossy(header));
     let n_standard = C::COLUMNS.len();
     let standard = columns.iter().take(n_standard).map(String::as_str);
     if !standard.eq(C::COLUMNS.iter().copied()) {
@@ -131,13 +145,21 @@ fn parse<C: Contents>(path: &Path, bytes: &[u8]) -> Result<Table<C>> {
     Table::with_all_columns(rows, columns)
 }
 
-/// A name without blanks and quotes around it.
-fn column_name(field: &str) -> String {
-    let name = field.trim();
-    let bare = name
-        .strip_prefix('"')
-        .and_then(|rest| rest.strip_suffix('"'));
-    bare.unwrap_or(name).to_owned()
+/// The names in a line, without blanks and quotes around them; a comma within quotes belongs to the name.
+fn column_names(line: &str) -> Vec<String> {
+    let mut is_quoted = false;
+    let names = line.split(|c| {
+        is_quoted ^= c == '"';
+        c == ',' && !is_quoted
+    });
+    let bare = |name: &str| {
+        let name = name.trim();
+        let within = name
+            .strip_prefix('"')
+            .and_then(|rest| rest.strip_suffix('"'));
+        within.map_or_else(|| name.to_owned(), |within| within.replace("\"\"", "\""))
+    };
+    names.map(bare).collect()
 }
 
 /// All of a field as a number; an empty one is NaN.
@@ -164,6 +186,15 @@ mod tests {
         let mut line = Vec::new();
         push_number(&mut line, value);
         String::from_utf8(line).unwrap()
+    }
+
+    #[test]
+    fn names_with_commas_quotes_and_blanks_survive() {
+        let names = ["a,b", "say \"x\"", " blank ", "plain"];
+        let line: Vec<_> = names.iter().map(|name| quoted(name)).collect();
+        assert_eq!(line[3], "plain");
+        assert_eq!(column_names(&line.join(",")), names);
+        assert_eq!(column_names(" t , \"x\",y"), ["t", "x", "y"]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::path::Path;
 #[cfg(feature = "arrow")]
 use super::arrow;
 use super::{csv, npy};
-use crate::data::{Contents, LineData, PointData, Table};
+use crate::data::{Contents, Data, LineData, PointData, Table};
 use crate::error::{Error, Result};
 
 /// Reads lines.
@@ -41,6 +41,18 @@ pub fn write_table<C: Contents>(path: impl AsRef<Path>, table: &Table<C>) -> Res
         Format::Npy => npy::write(path, table),
         #[cfg(feature = "arrow")]
         Format::Arrow => arrow::write(path, table),
+    }
+}
+
+/// Writes what a pipeline gave: all its tables as one.
+///
+/// # Errors
+/// As [`Data::into_table`] and [`write_table`].
+pub fn write_data(path: impl AsRef<Path>, data: Data) -> Result<()> {
+    match data.into_table()? {
+        Data::Lines(table) => write_table(path, &table),
+        Data::Points(table) => write_table(path, &table),
+        list @ Data::List(_) => write_table(path, &list.into_points()?),
     }
 }
 

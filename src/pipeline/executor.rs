@@ -83,7 +83,7 @@ pub(super) fn run(
 /// Columns that are missing show on a table without rows, before any work. Steps of others need not take one: up to the first of them.
 fn check_columns(pipeline: &Pipeline, input: &Data) -> Result<()> {
     let known = pipeline
-        .steps()
+        .transformers()
         .iter()
         .take_while(|step| registry::knows(step));
     let known = Pipeline {
@@ -102,7 +102,11 @@ fn all_steps(
     input: Data,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<(Data, Report)> {
-    let tallies: Vec<Tally> = pipeline.steps().iter().map(|_| Tally::default()).collect();
+    let tallies: Vec<Tally> = pipeline
+        .transformers()
+        .iter()
+        .map(|_| Tally::default())
+        .collect();
     let run = Run {
         pipeline,
         tallies: &tallies,
@@ -110,7 +114,7 @@ fn all_steps(
     };
     let mut data = input;
     let mut next = 0;
-    while let Some(step) = pipeline.steps().get(next) {
+    while let Some(step) = pipeline.transformers().get(next) {
         match step.role() {
             Role::Reducer(reducer) => {
                 let (start, rows_in) = (Instant::now(), data.n_rows());
@@ -122,7 +126,7 @@ fn all_steps(
             }
             Role::Filter(_) => {
                 let filters: Vec<Placed<'_>> = (next..)
-                    .zip(&pipeline.steps()[next..])
+                    .zip(&pipeline.transformers()[next..])
                     .map_while(|(n, step)| match step.role() {
                         Role::Filter(filter) => Some((n, filter)),
                         Role::Reducer(_) => None,
@@ -134,7 +138,7 @@ fn all_steps(
         }
     }
     let steps = pipeline
-        .steps()
+        .transformers()
         .iter()
         .zip(&tallies)
         .map(|(step, tally)| StepReport {
@@ -176,7 +180,7 @@ impl Run<'_> {
     }
 
     fn at_step(&self, step: usize, source: Error) -> Error {
-        let name = self.pipeline.steps()[step].name().to_owned();
+        let name = self.pipeline.transformers()[step].name().to_owned();
         Error::Step {
             number: step + 1,
             name,
@@ -225,12 +229,12 @@ impl Run<'_> {
             };
             samples.into_par_iter().enumerate().map(chain).collect()
         };
-        let prepare = |first: usize, end: usize| -> Result<Vec<Result<Data>>> {
-            let samples = data.select(first..end.min(total))?;
-            Ok(match batched {
+        let prepare = |first: usize, end: usize| -> Vec<Result<Data>> {
+            let samples = data.select(first..end.min(total));
+            match batched {
                 Some(filter) => self.filter_batch(filter, samples, offset + first),
                 None => samples.into_samples().into_iter().map(Ok).collect(),
-            })
+            }
         };
 
         let mut outputs = Vec::with_capacity(total);
@@ -246,19 +250,16 @@ impl Run<'_> {
                 let end = total.min(first + IN_FLIGHT);
                 let firsts: Vec<usize> = (first..end).step_by(batch_size).collect();
                 let whole = |first: usize| {
-                    let samples = prepare(first, end.min(first + batch_size))?;
-                    Ok(finish(first, samples))
+                    let samples = prepare(first, end.min(first + batch_size));
+                    finish(first, samples)
                 };
-                let batches: Vec<Result<_>> = firsts.into_par_iter().map(whole).collect();
-                for results in batches {
-                    keep(results?)?;
-                }
+                let batches: Vec<_> = firsts.into_par_iter().map(whole).collect();
+                batches.into_iter().try_for_each(&mut keep)?;
             }
         } else {
             let mut next = (total > 0).then(|| prepare(0, batch_size));
             let mut first = 0;
             while let Some(samples) = next {
-                let samples = samples?;
                 let after = first + batch_size;
                 let (results, prepared) = rayon::join(
                     || finish(first, samples),

@@ -1,5 +1,6 @@
 //! A pipeline is a list of steps: filters, which run on each sample in parallel, and reducers, which take everything at once.
 
+mod chain;
 mod executor;
 mod expression;
 pub mod recipe;
@@ -7,8 +8,8 @@ mod registry;
 mod step;
 
 use std::fmt;
-use std::ops::Add;
 
+pub use chain::{Chain, Follows};
 pub use executor::{Progress, Report, StepReport};
 pub use recipe::Recipe;
 pub use step::{Context, Filter, IntoStep, IsFilter, IsReducer, IsStep, Outcome, Reducer, Step};
@@ -31,7 +32,8 @@ use crate::error::{Error, Result};
 ///     .then(Stack::new())
 ///     .then(Segregate::new(40, 10.0))
 ///     .backend(Backend::Cpu);
-/// assert_eq!(pept_ml.steps().len(), 6);
+/// assert_eq!(pept_ml.transformers().len(), 6);
+/// assert_eq!(pept_ml.steps().count(), 3); // four filters together, then each reducer
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Pipeline {
@@ -66,9 +68,9 @@ impl Pipeline {
         Self { seed, ..self }
     }
 
-    /// The steps.
+    /// All steps, filters and reducers, one by one.
     #[must_use]
-    pub fn steps(&self) -> &[Step] {
+    pub fn transformers(&self) -> &[Step] {
         &self.steps
     }
 
@@ -83,7 +85,7 @@ impl Pipeline {
     }
 
     /// The steps as they run: each run of consecutive filters together, each reducer alone.
-    pub fn groups(&self) -> impl Iterator<Item = &[Step]> {
+    pub fn steps(&self) -> impl Iterator<Item = &[Step]> {
         self.steps
             .chunk_by(|a, b| !a.is_reducer() && !b.is_reducer())
     }
@@ -159,34 +161,6 @@ impl Pipeline {
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<(Data, Report)> {
         executor::run(self, input.into(), progress)
-    }
-}
-
-/// The steps of one pipeline, then those of another; backend and seed are those of the first.
-impl Add for Pipeline {
-    type Output = Self;
-
-    fn add(mut self, other: Self) -> Self {
-        self.steps.extend(other.steps);
-        self
-    }
-}
-
-/// A pipeline, and a step.
-impl Add<Step> for Pipeline {
-    type Output = Self;
-
-    fn add(self, step: Step) -> Self {
-        self.then(step)
-    }
-}
-
-/// Two steps are a pipeline.
-impl Add for Step {
-    type Output = Pipeline;
-
-    fn add(self, other: Self) -> Pipeline {
-        Pipeline::new().then(self).then(other)
     }
 }
 

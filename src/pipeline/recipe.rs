@@ -126,7 +126,7 @@ impl Recipe {
     /// [`Error::Recipe`] for a step that recipes do not know.
     pub fn from_pipeline(name: &str, pipeline: &Pipeline) -> Result<Self> {
         let mut text = String::new();
-        for (number, step) in (1..).zip(pipeline.steps()) {
+        for (number, step) in (1..).zip(pipeline.transformers()) {
             let problem = |problem: String| Error::Recipe {
                 name: name.to_owned(),
                 line: 1 + text.lines().count(),
@@ -335,22 +335,28 @@ impl Recipe {
 
     /// A value with its expressions computed.
     fn evaluated(&self, value: &Spanned<Value>) -> Result<Value> {
-        let evaluate = |value: &Value| match value {
+        self.computed(value.get_ref())
+            .map_err(|problem| self.error(value.span().start, problem))
+    }
+
+    fn computed(&self, value: &Value) -> Result<Value, String> {
+        Ok(match value {
             Value::String(text) => match text.trim_start().strip_prefix('=') {
-                Some(text) => expression::evaluate(text, &self.parameters).map(number),
-                None => self.filled_in(text).map(Value::String),
+                Some(text) => number(expression::evaluate(text, &self.parameters)?),
+                None => Value::String(self.filled_in(text)?),
             },
-            other => Ok(other.clone()),
-        };
-        let evaluated = match value.get_ref() {
-            Value::Array(values) => values
-                .iter()
-                .map(evaluate)
-                .collect::<Result<_, _>>()
-                .map(Value::Array),
-            value => evaluate(value),
-        };
-        evaluated.map_err(|problem| self.error(value.span().start, problem))
+            Value::Array(values) => {
+                let values = values.iter().map(|value| self.computed(value));
+                Value::Array(values.collect::<Result<_, _>>()?)
+            }
+            Value::Table(table) => {
+                let values = table
+                    .iter()
+                    .map(|(name, value)| Ok((name.clone(), self.computed(value)?)));
+                Value::Table(values.collect::<Result<_, String>>()?)
+            }
+            other => other.clone(),
+        })
     }
 
     /// Text with `{parameter}`s replaced by their values.
@@ -410,6 +416,12 @@ fn escaped(value: Value) -> Value {
     match value {
         Value::String(text) => Value::String(text.replace('{', "{{").replace('}', "}}")),
         Value::Array(values) => Value::Array(values.into_iter().map(escaped).collect()),
+        Value::Table(table) => {
+            let values = table
+                .into_iter()
+                .map(|(name, value)| (name, escaped(value)));
+            Value::Table(values.collect())
+        }
         other => other,
     }
 }

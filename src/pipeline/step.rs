@@ -296,6 +296,39 @@ pub struct IsStep;
 pub trait IntoStep<Marker> {
     /// The step.
     fn into_step(self) -> Step;
+
+    /// The step alone on all samples of a table: a pipeline of one.
+    ///
+    /// ```
+    /// use pept::pipeline::IntoStep;
+    /// use pept::{LineData, tracking::Cutpoints};
+    /// let lines = LineData::new(ndarray::array![
+    ///     [0.0, -1.0, 0.0, 0.0, 1.0, 0.0, 0.0],
+    ///     [1.0, 0.0, -1.0, 0.2, 0.0, 1.0, 0.2],
+    /// ])?;
+    /// assert_eq!(Cutpoints::new(0.5).fit_sample(lines)?.n_rows(), 1);
+    /// # Ok::<(), pept::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Pipeline::fit`](super::Pipeline::fit).
+    fn fit(self, input: impl Into<Data>) -> Result<Data>
+    where
+        Self: Sized,
+    {
+        self.into_step().fit(input)
+    }
+
+    /// The step alone on one sample.
+    ///
+    /// # Errors
+    /// As [`Pipeline::fit`](super::Pipeline::fit).
+    fn fit_sample(self, sample: impl Into<Data>) -> Result<Data>
+    where
+        Self: Sized,
+    {
+        self.into_step().fit_sample(sample)
+    }
 }
 
 impl<F: Filter> IntoStep<IsFilter> for F {

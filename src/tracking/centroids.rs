@@ -1,12 +1,13 @@
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Data, PointData, array_of_rows};
+use crate::data::{Attribute, Data, LineData, PointData, array_of_rows};
 use crate::error::Result;
 use crate::pipeline::{Context, Filter};
 
 /// The mean of every column: one row for a sample, one row for each member of a list.
 ///
-/// Samples without points give no row.
+/// Samples without points give no row. Where the members of a list have the attribute `_lines`, so has the result: those of all rows,
+/// with a last column `row`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Centroids {
@@ -116,9 +117,34 @@ impl Filter for Centroids {
 
     /// One table with a row for each member that has points.
     fn filter_list(&self, members: Vec<PointData>, _: &Context<'_>) -> Result<Data> {
-        let rows = members.iter().map(|member| self.centroid(member)).collect();
-        Ok(PointData::stack(rows)?.into_one_sample().into())
+        let rows: Vec<_> = members.iter().map(|member| self.centroid(member)).collect();
+        let lines = lines_by_row(&rows)?;
+        let points = PointData::stack(rows)?.into_one_sample();
+        Ok(match lines {
+            Some(lines) => points
+                .with_attribute("_lines", Attribute::Lines(lines))
+                .into(),
+            None => points.into(),
+        })
     }
+}
+
+/// The lines that the rows come from as one table, whose last column `row` says which; `None` unless all have them.
+fn lines_by_row(rows: &[PointData]) -> Result<Option<LineData>> {
+    let rows = rows.iter().filter(|row| row.n_rows() > 0);
+    let lines = (0..).zip(rows).map(|(n, row)| {
+        let Some(Attribute::Lines(lines)) = row.attributes().get("_lines") else {
+            return None;
+        };
+        Some(lines.with_column("row", &vec![f64::from(n); lines.n_rows()]))
+    });
+    let Some(lines) = lines.collect::<Option<Vec<_>>>() else {
+        return Ok(None);
+    };
+    if lines.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(LineData::stack(lines)?.into_one_sample()))
 }
 
 fn distance(point: &[f64; 3], means: &[f64]) -> f64 {
@@ -149,6 +175,33 @@ mod tests {
             .filter(points, &Context::FIRST)
             .unwrap();
         assert_eq!(plain.values(), [2.0, 4.0, 0.0, 0.0, 2.0]);
+    }
+
+    #[test]
+    fn the_lines_of_clusters_stay_with_their_rows() {
+        let lines = |n: usize| LineData::new(Array2::from_elem((n, 7), n as f64)).unwrap();
+        let cluster = |n: usize| {
+            PointData::new(Array2::from_elem((n, 4), n as f64))
+                .unwrap()
+                .with_attribute("_lines", Attribute::Lines(lines(n)))
+        };
+        let step = Centroids::new();
+        let attached = |members: Vec<PointData>| {
+            let out = step.filter_list(members, &Context::FIRST).unwrap();
+            out.into_points()
+                .unwrap()
+                .attributes()
+                .get("_lines")
+                .cloned()
+        };
+        let Some(Attribute::Lines(all)) = attached(vec![cluster(2), cluster(0), cluster(3)]) else {
+            panic!("the lines should be attached")
+        };
+        assert_eq!(all.columns()[7], "row");
+        assert_eq!(all.column(7), [0.0, 0.0, 1.0, 1.0, 1.0]);
+        assert_eq!(all.column(1), [2.0, 2.0, 3.0, 3.0, 3.0]);
+        let bare = PointData::new(array![[1.0, 2.0, 3.0, 4.0]]).unwrap();
+        assert!(attached(vec![cluster(2), bare]).is_none());
     }
 
     #[test]

@@ -6,13 +6,38 @@ use crate::pipeline::{Context, Reducer};
 
 /// Puts all tables into one, in order.
 ///
-/// Without a sample size every table stays one sample of the whole. With one, the whole is sampled anew; fewer rows
-/// than one sample give no samples, and a warning.
+/// Without a sample size every table stays one sample of the whole. With one, the whole is sampled anew: by rows as it is, by time
+/// after it was sorted by time (stable). Fewer rows than one sample give no samples, and a warning.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Stack {
-    sample_size: Option<usize>,
-    overlap: isize,
+    sample_size: Option<Size>,
+    overlap: Overlap,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(
+    untagged,
+    deny_unknown_fields,
+    expecting = "sample_size is a number of rows, { time_window = MS } or { adaptive = MS, max = ROWS }"
+)]
+enum Size {
+    Rows(usize),
+    Time { time_window: f64 },
+    Adaptive { adaptive: f64, max: usize },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "overlap is a number of rows, or a time (ms)")]
+enum Overlap {
+    Rows(isize),
+    Time(f64),
+}
+
+impl Default for Overlap {
+    fn default() -> Self {
+        Self::Rows(0)
+    }
 }
 
 impl Stack {
@@ -26,24 +51,70 @@ impl Stack {
     #[must_use]
     pub fn samples(sample_size: usize, overlap: isize) -> Self {
         Self {
-            sample_size: Some(sample_size),
-            overlap,
+            sample_size: Some(Size::Rows(sample_size)),
+            overlap: Overlap::Rows(overlap),
         }
     }
 
-    fn sampling(&self) -> Option<Sampling> {
-        self.sample_size
-            .map(|size| Sampling::count(size).overlap(self.overlap))
+    /// Windows of `window` ms, each sharing `overlap` ms with the one before.
+    #[must_use]
+    pub fn windows(window: f64, overlap: f64) -> Self {
+        Self {
+            sample_size: Some(Size::Time {
+                time_window: window,
+            }),
+            overlap: Overlap::Time(overlap),
+        }
+    }
+
+    /// Windows of `window` ms and at most `max_rows` rows, each sharing `overlap` ms with the one before.
+    #[must_use]
+    pub fn adaptive_windows(window: f64, max_rows: usize, overlap: f64) -> Self {
+        Self {
+            sample_size: Some(Size::Adaptive {
+                adaptive: window,
+                max: max_rows,
+            }),
+            overlap: Overlap::Time(overlap),
+        }
+    }
+
+    fn sampling(&self) -> Result<Option<Sampling>> {
+        let time = match self.overlap {
+            Overlap::Rows(overlap) => overlap as f64,
+            Overlap::Time(overlap) => overlap,
+        };
+        Ok(match (self.sample_size, self.overlap) {
+            (None, Overlap::Rows(0)) => None,
+            (None, _) => return Err(Error::Sampling("an overlap needs a sample_size".into())),
+            (Some(Size::Rows(size)), Overlap::Rows(overlap)) => {
+                Some(Sampling::count(size).overlap(overlap))
+            }
+            (Some(Size::Rows(_)), Overlap::Time(overlap)) => {
+                return Err(Error::Sampling(format!(
+                    "an overlap of {overlap} rows: with a sample_size in rows it has to be a whole number"
+                )));
+            }
+            (Some(Size::Time { time_window }), _) => {
+                Some(Sampling::time(time_window).overlap_time(time))
+            }
+            (Some(Size::Adaptive { adaptive, max }), _) => {
+                Some(Sampling::adaptive(adaptive, max).overlap_time(time))
+            }
+        })
     }
 
     fn stack<C: Contents>(&self, tables: Vec<Table<C>>) -> Result<Data>
     where
         Table<C>: Element,
     {
-        let table = Table::stack(tables)?;
-        let Some(sampling) = self.sampling() else {
+        let mut table = Table::stack(tables)?;
+        let Some(sampling) = self.sampling()? else {
             return Ok(table.into());
         };
+        if sampling.is_by_time() {
+            table = table.into_sorted_by_time();
+        }
         let table = table.with_sampling(sampling)?;
         if table.n_samples() == 0 {
             tracing::warn!(
@@ -61,13 +132,7 @@ impl Reducer for Stack {
     type Output = Data;
 
     fn check(&self) -> Result<()> {
-        match self.sampling() {
-            Some(sampling) => sampling.check(),
-            None if self.overlap != 0 => {
-                Err(Error::Sampling("an overlap needs a sample_size".into()))
-            }
-            None => Ok(()),
-        }
+        self.sampling()?.map_or(Ok(()), |sampling| sampling.check())
     }
 
     fn reduce(&self, tables: Vec<Data>, _: &Context<'_>) -> Result<Data> {
@@ -76,5 +141,51 @@ impl Reducer for Stack {
             Some(_) => self.stack::<Points>(typed(tables)?),
             None => Ok(Data::List(Vec::new())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array2;
+
+    use super::*;
+    use crate::data::PointData;
+
+    #[test]
+    fn windows_of_time_are_cut_after_sorting_and_read_from_recipes() {
+        let late_first = |start: f64| {
+            let rows = Array2::from_shape_fn((5, 4), |(n, _)| start + n as f64);
+            Data::from(PointData::new(rows).unwrap())
+        };
+        let tables = vec![late_first(5.0), late_first(0.0)];
+        let sampled = |text: &str| -> Result<Data> {
+            let step: Stack = toml::from_str(text).unwrap();
+            assert_eq!(
+                toml::from_str::<Stack>(&toml::to_string(&step).unwrap()).unwrap(),
+                step
+            );
+            Reducer::check(&step)?;
+            step.reduce(tables.clone(), &Context::FIRST)
+        };
+        let Ok(Data::Points(windows)) = sampled("sample_size = { time_window = 4 }\noverlap = 2")
+        else {
+            panic!("points should stay points")
+        };
+        assert_eq!(windows.sample_ranges(), [0..4, 2..6, 4..8]);
+        assert_eq!(windows.column(0)[0], 0.0);
+        let adaptive = sampled("sample_size = { adaptive = 4.0, max = 3 }").unwrap();
+        assert_eq!(adaptive.n_samples(), 4);
+        let rows = sampled("sample_size = 5\noverlap = 1").unwrap();
+        assert_eq!((rows.n_samples(), rows.n_rows()), (2, 10));
+        for wrong in [
+            "overlap = 1",
+            "sample_size = 5\noverlap = 1.5",
+            "sample_size = 5\noverlap = 5",
+            "sample_size = { time_window = 4 }\noverlap = 4",
+        ] {
+            assert!(sampled(wrong).is_err(), "{wrong}");
+        }
+        let unknown = toml::from_str::<Stack>("sample_size = { windows = 4 }").unwrap_err();
+        assert!(unknown.to_string().contains("time_window"), "{unknown}");
     }
 }

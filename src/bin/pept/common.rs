@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use pept::pipeline::{Pipeline, Progress, Report};
-use pept::{Backend, Data, PointData};
+use pept::{Backend, Data};
 use serde_json::{Value, json};
 
 /// Options of every command.
@@ -175,9 +175,11 @@ impl From<pept::Error> for Failure {
 /// A tracked recording and what it took.
 #[derive(Debug)]
 pub(crate) struct Tracked {
-    pub(crate) points: PointData,
+    /// A table of points or, from `pept run`, of lines.
+    pub(crate) table: Data,
     report: Report,
-    lors: usize,
+    rows_in: usize,
+    from_points: bool,
     samples: usize,
     recorded: Duration,
     backend: Backend,
@@ -193,7 +195,8 @@ pub(crate) fn track(
     let pipeline = pipeline.clone().backend(backend.clone()).seed(globals.seed);
     tracing::debug!("{pipeline}");
     let (first, last) = lors.time_span().unwrap_or_default();
-    let (n_lors, samples) = (lors.n_rows(), lors.n_samples());
+    let (rows_in, samples) = (lors.n_rows(), lors.n_samples());
+    let from_points = matches!(lors, Data::Points(_));
 
     let bar = globals.progress_bar();
     let started = Instant::now();
@@ -203,7 +206,7 @@ pub(crate) fn track(
             bar.set_length(progress.total as u64);
             bar.set_message(
                 pipeline
-                    .steps()
+                    .transformers()
                     .get(progress.step)
                     .map_or("", |step| step.name()),
             );
@@ -215,9 +218,10 @@ pub(crate) fn track(
     tracing::debug!(seconds = started.elapsed().as_secs_f64(), "pipeline done");
     let recorded = Duration::try_from_secs_f64((last - first) / 1000.0).unwrap_or_default();
     Ok(Tracked {
-        points: data.into_points()?,
+        table: data.into_table()?,
         report,
-        lors: n_lors,
+        rows_in,
+        from_points,
         samples,
         recorded,
         backend,
@@ -225,19 +229,26 @@ pub(crate) fn track(
 }
 
 impl Tracked {
+    /// What the rows of the table are.
+    fn what(&self) -> &'static str {
+        match self.table {
+            Data::Lines(_) => "lines",
+            _ => "points",
+        }
+    }
+
     /// Number of trajectories: distinct labels from 0 on.
     fn trajectories(&self) -> usize {
-        let Some(column) = self.points.column_index("label") else {
+        let label = match &self.table {
+            Data::Points(table) => table
+                .column_index("label")
+                .map(|column| table.column(column)),
+            _ => None,
+        };
+        let Some(mut labels) = label else {
             return 0;
         };
-        let mut labels: Vec<f64> = self
-            .points
-            .rows()
-            .column(column)
-            .iter()
-            .copied()
-            .filter(|&label| label >= 0.0)
-            .collect();
+        labels.retain(|&label| label >= 0.0);
         labels.sort_by(f64::total_cmp);
         labels.dedup();
         labels.len()
@@ -246,7 +257,8 @@ impl Tracked {
     /// The summary that `--json` prints.
     pub(crate) fn summary(&self, elapsed: Duration) -> Value {
         let seconds = elapsed.as_secs_f64();
-        let lors_per_second = self.lors as f64 / seconds;
+        // The contract's name, also where a recipe starts from points.
+        let lors_per_second = self.rows_in as f64 / seconds;
         let steps: Vec<Value> = self
             .report
             .steps
@@ -254,9 +266,9 @@ impl Tracked {
             .map(|step| json!({"name": step.name, "backend": step.backend, "seconds": step.seconds, "in": step.rows_in, "out": step.rows_out}))
             .collect();
         json!({
-            "lors": self.lors,
+            "lors": self.rows_in,
             "samples": self.samples,
-            "points": self.points.n_rows(),
+            "points": if self.what() == "points" { self.table.n_rows() } else { 0 },
             "trajectories": self.trajectories(),
             "seconds": seconds,
             "lors_per_second": lors_per_second,
@@ -272,10 +284,11 @@ impl Tracked {
     /// The summary for people; with the time of each step if asked for.
     pub(crate) fn text(&self, elapsed: Duration, steps: bool) -> String {
         let seconds = elapsed.as_secs_f64();
-        let points = self.points.n_rows();
+        let (n_rows, what) = (self.table.n_rows(), self.what());
         let mut text = format!(
-            "{} LoRs in {} samples -> {points} points, {} trajectories\n{seconds:.2} s ({:.1} x real time), {} threads, kernels on {}\n",
-            self.lors,
+            "{} {} in {} samples -> {n_rows} {what}, {} trajectories\n{seconds:.2} s ({:.1} x real time), {} threads, kernels on {}\n",
+            self.rows_in,
+            if self.from_points { "points" } else { "LoRs" },
             self.samples,
             self.trajectories(),
             self.recorded.as_secs_f64() / seconds,

@@ -53,10 +53,11 @@ pub(crate) fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failur
     let lors = io::parallel_screens::read(file("lors.csv"), None)?
         .with_sampling(recipe.sampling()?.unwrap_or_default())?;
     let tracked = track(globals, &pipeline, lors.clone().into(), backend.clone())?;
-    io::csv::write(file("trajectories.csv"), &tracked.points)?;
+    let points = tracked.table.clone().into_points()?;
+    io::csv::write(file("trajectories.csv"), &points)?;
     let elapsed = started.elapsed();
 
-    let found = evaluate(&tracked.points, &truth, FALSE_POINT)?;
+    let found = evaluate(&points, &truth, FALSE_POINT)?;
     let agreement = if globals.cpu_only() {
         None
     } else {
@@ -65,8 +66,8 @@ pub(crate) fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failur
     let agreement = match agreement {
         Some(other) => {
             let adapter = other.adapter().or_else(|| backend.adapter());
-            let points = track(globals, &pipeline, lors.into(), other)?.points;
-            Some((adapter.unwrap_or_default(), points == tracked.points))
+            let table = track(globals, &pipeline, lors.into(), other)?.table;
+            Some((adapter.unwrap_or_default(), table == tracked.table))
         }
         None => None,
     };

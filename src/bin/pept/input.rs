@@ -46,6 +46,19 @@ impl Reading {
     pub(crate) fn read(&self, input: &Path, kind: Kind) -> Result<Data, Failure> {
         let format = match (self.format, kind) {
             (Format::Auto, Kind::Points) => Format::Points,
+            (Format::Auto, Kind::Any) if has_ending(input, "csv") && is_table(input, "t,x,y,z") => {
+                Format::Points
+            }
+            // A table that is no table of lines may be one of points.
+            (Format::Auto, Kind::Any) if is_table(input, "t,x1,") => {
+                return Ok(match io::table::read_lines(input) {
+                    Ok(lines) => lines.into(),
+                    Err(error) => match io::table::read_points(input) {
+                        Ok(points) => points.into(),
+                        Err(_) => return Err(error.into()),
+                    },
+                });
+            }
             (Format::Auto, _) if is_table(input, "t,x1,") => Format::Lines,
             (Format::Auto, _) => Format::ParallelScreens,
             (format, _) => format,
@@ -65,14 +78,18 @@ impl Reading {
     }
 }
 
+fn has_ending(path: &Path, ending: &str) -> bool {
+    path.extension()
+        .is_some_and(|found| found.eq_ignore_ascii_case(ending))
+}
+
 /// Whether a file is a table by its name or, for .csv, by the columns that its first line names.
 fn is_table(path: &Path, columns: &str) -> bool {
     use std::io::Read;
-    let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
-    if ending != "csv" {
+    if !has_ending(path, "csv") {
         return ["arrow", "feather", "npy"]
             .iter()
-            .any(|known| ending == *known);
+            .any(|known| has_ending(path, known));
     }
     let mut start = Vec::new();
     let read = std::fs::File::open(path).and_then(|file| file.take(64).read_to_end(&mut start));
@@ -230,6 +247,9 @@ fn size(text: &str) -> Result<Size, String> {
         _ => Err(format!("\"{text}\" is no number of LoRs above 0")),
     };
     match text.split_once("ms") {
+        None if text.trim().ends_with('s') => Err(format!(
+            "\"{text}\" is not N, 5ms or 5ms:200: times are in milliseconds"
+        )),
         None => match rows(text)? {
             1 => Err("1 is not in 2.. (a sample needs lines that can cross)".into()),
             rows => Ok(Size::Rows(rows)),
@@ -247,7 +267,9 @@ fn overlap(text: &str) -> Result<Overlap, String> {
         Some(time) => number(time).map(Overlap::Time),
         None => match text.trim().parse() {
             Ok(rows) => Ok(Overlap::Rows(rows)),
-            Err(_) => Err(format!("\"{text}\" is not N or 2ms")),
+            Err(_) => Err(format!(
+                "\"{text}\" is not N or 2ms (times are in milliseconds)"
+            )),
         },
     }
 }

@@ -73,7 +73,7 @@ fn run(globals: &Globals, arguments: &Arguments, pipeline: &Pipeline) -> Result<
     let backend = globals.backend()?;
     let lors = cut(arguments.reading.read(input, Kind::Lines)?, sampling, input)?;
     let found = track(globals, pipeline, lors, backend)?;
-    io::table::write_table(output, &found.points)?;
+    io::table::write_data(output, found.table.clone())?;
     let elapsed = started.elapsed();
     let text = format!(
         "{}{} written\n",

@@ -140,15 +140,27 @@ fn execute(
     }
     let pipeline = recipe.pipeline().map_err(blame)?;
     let kind = match (pipeline.check(Kind::Lines), pipeline.check(Kind::Points)) {
-        (Ok(()), _) => Kind::Lines,
-        (_, Ok(())) if options.reading.holds_points(input) => Kind::Points,
-        (Err(error), _) => return Err(blame(error)),
+        (Ok(()), Ok(())) => Kind::Any,
+        (Ok(()), Err(_)) => Kind::Lines,
+        (Err(_), Ok(())) if options.reading.holds_points(input) => Kind::Points,
+        (Err(error), Ok(())) => return Err(Failure::from(error)), // it takes the file to tell
+        (Err(error), Err(_)) => return Err(blame(error)),
     };
     let sampling = recipe.sampling().map_err(blame)?;
     if let Some(sampling) = &sampling
         && options.cutting.is_unset()
     {
         sampling.check().map_err(blame)?;
+    }
+    let cuts_itself = pipeline
+        .transformers()
+        .first()
+        .filter(|step| step.name() == "OptimizeWindow");
+    if let Some(step) = cuts_itself.filter(|_| !options.cutting.is_unset()) {
+        tracing::warn!(
+            "{} cuts the input anew: --sample-size and --overlap change nothing with this recipe",
+            step.name()
+        );
     }
     let sampling = options.cutting.sampling(sampling)?;
     let mut inputs = vec![input];
@@ -166,7 +178,7 @@ fn execute(
         };
     }
     let tracked = track(globals, &pipeline, data, backend)?;
-    io::table::write_table(output, &tracked.points)?;
+    io::table::write_data(output, tracked.table.clone())?;
     let elapsed = started.elapsed();
     let text = format!(
         "{}{} written\n",
