@@ -37,7 +37,7 @@ use crate::transform::{
 ///
 /// Points are no lines:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0277
 /// use pept::tracking::{Cutpoints, Hdbscan};
 /// let senseless = Hdbscan::new(0.15) + Cutpoints::new(0.5);
 /// ```

@@ -240,22 +240,6 @@ impl Step {
         }
     }
 
-    /// The step alone on all samples of a table: a pipeline of one.
-    ///
-    /// # Errors
-    /// As [`Pipeline::fit`](super::Pipeline::fit).
-    pub fn fit(&self, input: impl Into<Data>) -> Result<Data> {
-        super::Pipeline::new().then(self.clone()).fit(input)
-    }
-
-    /// The step alone on one sample.
-    ///
-    /// # Errors
-    /// As [`Pipeline::fit`](super::Pipeline::fit).
-    pub fn fit_sample(&self, sample: impl Into<Data>) -> Result<Data> {
-        super::Pipeline::new().then(self.clone()).fit_sample(sample)
-    }
-
     /// Checks the parameters.
     ///
     /// # Errors
@@ -316,7 +300,7 @@ pub trait IntoStep<Marker> {
     where
         Self: Sized,
     {
-        self.into_step().fit(input)
+        super::Pipeline::new().then(self).fit(input)
     }
 
     /// The step alone on one sample.
@@ -327,7 +311,7 @@ pub trait IntoStep<Marker> {
     where
         Self: Sized,
     {
-        self.into_step().fit_sample(sample)
+        super::Pipeline::new().then(self).fit_sample(sample)
     }
 }
 

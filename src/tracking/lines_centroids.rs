@@ -70,7 +70,7 @@ impl LinesCentroids {
             }
         }
         let times = sample.column(0);
-        let t = kept.iter().map(|&n| times[n]).sum::<f64>() / kept.len() as f64;
+        let t = kept.iter().map(|&n| times[lines.rows[n]]).sum::<f64>() / kept.len() as f64;
         Some([t, point[0], point[1], point[2]])
     }
 
