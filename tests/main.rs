@@ -32,6 +32,8 @@ mod support;
 mod tables;
 /// Steps on trajectories against vectors made with the Python package `pept`.
 mod trajectory_steps;
+/// Voxels, pixels and what is found in them.
+mod voxel_steps;
 /// The kernel `voxels` on both backends.
 mod voxels;
 
@@ -51,6 +53,7 @@ fn main() {
     trials.extend(golden::trials());
     trials.extend(agreement::trials());
     trials.extend(voxels::trials());
+    trials.extend(voxel_steps::trials());
     trials.extend(gpu::trials());
     trials.extend(clustering::trials());
     trials.extend(trajectory_steps::trials());

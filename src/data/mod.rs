@@ -4,11 +4,14 @@
 //! cuts it into samples. Tables are cheap to clone and samples are *views*: they share the rows.
 
 mod attributes;
+mod cells;
 mod column;
 mod sampling;
 mod table;
 
 pub use attributes::{Attribute, Attributes};
+pub(crate) use cells::check_memory;
+pub use cells::{Cells, Pixels, Voxels};
 pub use column::Column;
 pub use sampling::Sampling;
 pub(crate) use table::array_of_rows;
@@ -26,7 +29,9 @@ pub enum Kind {
     Lines,
     /// Points.
     Points,
-    /// Either of them.
+    /// Counts of lines in voxels.
+    Voxels,
+    /// Any of them.
     Any,
     /// Several tables.
     List,
@@ -37,6 +42,7 @@ impl std::fmt::Display for Kind {
         f.write_str(match self {
             Self::Lines => "lines",
             Self::Points => "points",
+            Self::Voxels => "voxels",
             Self::Any => "any data",
             Self::List => "a list of tables",
         })
@@ -51,6 +57,8 @@ pub enum Data {
     Lines(LineData),
     /// A table of points.
     Points(PointData),
+    /// Counts of lines in voxels: one sample, and one row where rows are counted.
+    Voxels(Voxels),
     /// What a filter made of several samples, or several tables that it made of one.
     List(Vec<Self>),
 }
@@ -62,6 +70,7 @@ impl Data {
         match self {
             Self::Lines(table) => table.n_rows(),
             Self::Points(table) => table.n_rows(),
+            Self::Voxels(_) => 1,
             Self::List(list) => list.iter().map(Self::n_rows).sum(),
         }
     }
@@ -71,6 +80,7 @@ impl Data {
         match self {
             Self::Lines(table) => Self::Lines(table.select_samples(range)),
             Self::Points(table) => Self::Points(table.select_samples(range)),
+            Self::Voxels(voxels) => Self::Voxels(voxels.clone()),
             Self::List(list) => Self::List(list[range].to_vec()),
         }
     }
@@ -80,7 +90,7 @@ impl Data {
         match self {
             Self::Lines(table) => table.first_sample(),
             Self::Points(table) => table.first_sample(),
-            Self::List(_) => 0,
+            Self::Voxels(_) | Self::List(_) => 0,
         }
     }
 
@@ -89,6 +99,7 @@ impl Data {
         match self {
             Self::Lines(table) => Self::Lines(table.empty()),
             Self::Points(table) => Self::Points(table.empty()),
+            Self::Voxels(voxels) => Self::Voxels(voxels.clone()),
             Self::List(_) => Self::List(Vec::new()),
         }
     }
@@ -98,17 +109,18 @@ impl Data {
         match self {
             Self::Lines(table) => table.sample_rows(),
             Self::Points(table) => table.sample_rows(),
+            Self::Voxels(_) => 1,
             Self::List(list) => list.iter().map(Self::n_rows).sum(),
         }
     }
 
-    /// The smallest and the largest time (ms) of a table; `None` without rows, and for lists.
+    /// The smallest and the largest time (ms) of a table; `None` without rows, for voxels and for lists.
     #[must_use]
     pub fn time_span(&self) -> Option<(f64, f64)> {
         match self {
             Self::Lines(table) => table.time_span(),
             Self::Points(table) => table.time_span(),
-            Self::List(_) => None,
+            Self::Voxels(_) | Self::List(_) => None,
         }
     }
 
@@ -118,6 +130,7 @@ impl Data {
         match self {
             Self::Lines(table) => table.n_samples(),
             Self::Points(table) => table.n_samples(),
+            Self::Voxels(_) => 1,
             Self::List(list) => list.len(),
         }
     }
@@ -131,12 +144,27 @@ impl Data {
         }
     }
 
-    /// All tables in it as one, each of them a sample; a table as it is.
+    /// The kind of its tables; [`Kind::List`] for a list that has none.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Lines(_) => Kind::Lines,
+            Self::Points(_) => Kind::Points,
+            Self::Voxels(_) => Kind::Voxels,
+            Self::List(list) => list.first().map_or(Kind::List, Self::kind),
+        }
+    }
+
+    /// All tables in it as one, each of them a sample; a table, or the voxels of one sample, as they are.
     ///
     /// # Errors
-    /// [`Error::Kind`] if it holds lines and points, [`Error::Columns`] if the tables have different columns.
+    /// [`Error::Kind`] if it holds lines and points, or voxels of several samples; [`Error::Columns`] if the tables have different
+    /// columns.
     pub fn into_table(self) -> Result<Self> {
-        let tables = self.flatten();
+        let mut tables = self.flatten();
+        if let [Self::Voxels(_)] = tables.as_slice() {
+            return Ok(tables.remove(0));
+        }
         Ok(match tables.first() {
             Some(Self::Lines(_)) => LineData::stack(typed(tables)?)?.into(),
             _ => PointData::stack(typed(tables)?)?.into(),
@@ -160,10 +188,10 @@ macro_rules! with_table {
         match $data {
             $crate::data::Data::Lines($table) => $crate::data::Data::Lines($body),
             $crate::data::Data::Points($table) => $crate::data::Data::Points($body),
-            $crate::data::Data::List(_) => {
+            other @ ($crate::data::Data::Voxels(_) | $crate::data::Data::List(_)) => {
                 return Err($crate::error::Error::Kind {
-                    needed: $crate::data::Kind::Any,
-                    found: $crate::data::Kind::List,
+                    needed: $crate::data::Kind::Points,
+                    found: other.kind(),
                 });
             }
         }
@@ -197,9 +225,9 @@ impl Element for LineData {
     fn from_data(data: Data) -> Result<Self> {
         match data {
             Data::Lines(table) => Ok(table),
-            Data::Points(_) | Data::List(_) => Err(Error::Kind {
+            other => Err(Error::Kind {
                 needed: Kind::Lines,
-                found: Kind::Points,
+                found: other.kind(),
             }),
         }
     }
@@ -215,15 +243,33 @@ impl Element for PointData {
     fn from_data(data: Data) -> Result<Self> {
         match data {
             Data::Points(table) => Ok(table),
-            Data::Lines(_) | Data::List(_) => Err(Error::Kind {
+            other => Err(Error::Kind {
                 needed: Kind::Points,
-                found: Kind::Lines,
+                found: other.kind(),
             }),
         }
     }
 
     fn into_samples(self) -> Vec<Self> {
         self.samples().collect()
+    }
+}
+
+impl Element for Voxels {
+    const KIND: Kind = Kind::Voxels;
+
+    fn from_data(data: Data) -> Result<Self> {
+        match data {
+            Data::Voxels(voxels) => Ok(voxels),
+            other => Err(Error::Kind {
+                needed: Kind::Voxels,
+                found: other.kind(),
+            }),
+        }
+    }
+
+    fn into_samples(self) -> Vec<Self> {
+        vec![self]
     }
 }
 
@@ -238,6 +284,7 @@ impl Element for Data {
         match self {
             Self::Lines(table) => table.samples().map(Self::Lines).collect(),
             Self::Points(table) => table.samples().map(Self::Points).collect(),
+            Self::Voxels(_) => vec![self],
             Self::List(list) => list,
         }
     }
@@ -252,6 +299,12 @@ impl From<LineData> for Data {
 impl From<PointData> for Data {
     fn from(table: PointData) -> Self {
         Self::Points(table)
+    }
+}
+
+impl From<Voxels> for Data {
+    fn from(voxels: Voxels) -> Self {
+        Self::Voxels(voxels)
     }
 }
 

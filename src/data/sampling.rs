@@ -261,11 +261,21 @@ fn windows(times: &[f64], window: f64, overlap: f64) -> Result<Vec<Range<usize>>
     }
 }
 
+/// So many rows hold all first ones for which something is true, and not many more: the end is near, and the rest may be long.
+fn within(times: &[f64], holds: impl Fn(f64) -> bool) -> usize {
+    let mut n = 64;
+    while n < times.len() && holds(times[n - 1]) {
+        n *= 2;
+    }
+    n.min(times.len())
+}
+
 fn adaptive(times: &[f64], window: f64, overlap: f64, max_rows: usize) -> Vec<Range<usize>> {
     let mut ranges = Vec::new();
     let mut start = 0;
     while start < times.len() {
         let rest = &times[start..];
+        let rest = &rest[..within(rest, |t| t <= rest[0] + window)];
         let in_time = rest.partition_point(|&t| t <= rest[0] + window);
         let end = start + in_time.min(max_rows);
         ranges.push(start..end);

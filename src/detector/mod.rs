@@ -1,3 +1,6 @@
 //! Detector physics.
 
+mod efficiency;
 pub mod simulator;
+
+pub use efficiency::AdacGeometricEfficiency;

@@ -27,18 +27,18 @@ use crate::data::{Attribute, Attributes, Contents, Lines, Points, Sampling, Tabl
 use crate::error::{Error, Result};
 
 /// How every Arrow file starts and ends.
-const MAGIC: &[u8] = b"ARROW1";
+pub(super) const MAGIC: &[u8] = b"ARROW1";
 /// The magic at the start is padded to this.
-const START: usize = 8;
+pub(super) const START: usize = 8;
 /// Most rows of a record batch.
-const BATCH: usize = 65_536;
+pub(super) const BATCH: usize = 65_536;
 /// Most bytes of metadata: readers refuse more than about 1 GiB, and the file holds them twice.
-const MAX_METADATA: usize = 256 << 20;
+pub(super) const MAX_METADATA: usize = 256 << 20;
 
-const VERSION: &str = "pept.version";
-const KIND: &str = "pept.kind";
+pub(super) const VERSION: &str = "pept.version";
+pub(super) const KIND: &str = "pept.kind";
 const SAMPLING: &str = "pept.sampling";
-const ATTRIBUTES: &str = "pept.attributes";
+pub(super) const ATTRIBUTES: &str = "pept.attributes";
 
 /// Writes a table with its names, sampling and attributes.
 ///
@@ -261,7 +261,7 @@ fn decode<C: Contents>(bytes: &[u8], footer: &[u8]) -> Result<Decoded, String> {
 }
 
 /// The length of a block that lies within the file.
-fn length_of_block(offset: i64, metadata: i64, body: i64, file: u64) -> Option<u64> {
+pub(super) fn length_of_block(offset: i64, metadata: i64, body: i64, file: u64) -> Option<u64> {
     let offset = u64::try_from(offset).ok()?;
     let length = u64::try_from(metadata)
         .ok()?
@@ -272,7 +272,7 @@ fn length_of_block(offset: i64, metadata: i64, body: i64, file: u64) -> Option<u
         .map(|_| length)
 }
 
-fn reader_error(error: ArrowError) -> String {
+pub(super) fn reader_error(error: ArrowError) -> String {
     let text = error.to_string();
     if text.contains("compress") || text.contains("feature") {
         return format!(
@@ -430,7 +430,7 @@ fn range(word: &str) -> Option<Range<usize>> {
 /// An attribute in JSON. Numbers are text, separated by blanks.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Stored {
+pub(super) enum Stored {
     Number(String),
     Text(String),
     Array(String),
@@ -439,14 +439,14 @@ enum Stored {
 }
 
 #[derive(Serialize, Deserialize)]
-struct StoredTable {
+pub(super) struct StoredTable {
     columns: Vec<String>,
     sampling: String,
     attributes: BTreeMap<String, Stored>,
     rows: Vec<String>,
 }
 
-fn stored_attributes(attributes: &Attributes) -> BTreeMap<String, Stored> {
+pub(super) fn stored_attributes(attributes: &Attributes) -> BTreeMap<String, Stored> {
     let stored = |value: &Attribute| match value {
         Attribute::Number(number) => Stored::Number(numbers_to_text(&[*number])),
         Attribute::Text(text) => Stored::Text(text.clone()),
@@ -473,7 +473,7 @@ fn stored_table<C: Contents>(table: &Table<C>) -> StoredTable {
     }
 }
 
-fn parse_attributes(stored: BTreeMap<String, Stored>) -> Result<Attributes, String> {
+pub(super) fn parse_attributes(stored: BTreeMap<String, Stored>) -> Result<Attributes, String> {
     stored
         .into_iter()
         .map(|(name, value)| {
@@ -511,7 +511,7 @@ fn parse_table<C: Contents>(stored: StoredTable) -> Result<Table<C>, String> {
 }
 
 /// Text that reads back as the same numbers.
-fn numbers_to_text(numbers: &[f64]) -> String {
+pub(super) fn numbers_to_text(numbers: &[f64]) -> String {
     let mut text = String::new();
     for (n, number) in numbers.iter().enumerate() {
         let separator = if n == 0 { "" } else { " " };
@@ -520,7 +520,7 @@ fn numbers_to_text(numbers: &[f64]) -> String {
     text
 }
 
-fn numbers_of_text(text: &str) -> Result<Vec<f64>, String> {
+pub(super) fn numbers_of_text(text: &str) -> Result<Vec<f64>, String> {
     text.split_ascii_whitespace()
         .map(|word| {
             let number = word.parse();

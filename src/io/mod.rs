@@ -2,6 +2,7 @@
 
 #[cfg(feature = "arrow")]
 pub mod arrow;
+pub mod cells;
 pub mod csv;
 pub mod npy;
 mod output;

@@ -12,17 +12,17 @@ use crate::data::{Contents, Table};
 use crate::error::{Error, Result};
 
 /// How every NumPy file starts.
-const MAGIC: &[u8] = b"\x93NUMPY";
+pub(super) const MAGIC: &[u8] = b"\x93NUMPY";
 /// Bytes before the header of version 1: magic, version, length.
-const BEFORE_HEADER: usize = 10;
+pub(super) const BEFORE_HEADER: usize = 10;
 /// The data start at a multiple of this.
-const ALIGNMENT: usize = 64;
+pub(super) const ALIGNMENT: usize = 64;
 /// Values turned into bytes at a time.
 const CHUNK: usize = 8192;
 /// More columns than this are a damaged file: an array without rows could claim any number.
 const MAX_COLUMNS: usize = 1 << 16;
 /// For files that end too early.
-const CUT_OFF: &str = "the file is cut off within its header";
+pub(super) const CUT_OFF: &str = "the file is cut off within its header";
 
 /// Writes the rows as an array of shape (rows, columns), `<f8`, row after row.
 ///
@@ -138,15 +138,15 @@ fn parse<C: Contents>(bytes: &[u8]) -> Result<Table<C>, String> {
 }
 
 /// What a header says.
-struct Header<'a> {
-    descr: &'a str,
-    fortran_order: bool,
-    shape: Vec<usize>,
+pub(super) struct Header<'a> {
+    pub(super) descr: &'a str,
+    pub(super) fortran_order: bool,
+    pub(super) shape: Vec<usize>,
 }
 
 impl<'a> Header<'a> {
     /// A Python dictionary with exactly these three keys.
-    fn parse(text: &'a str) -> Option<Self> {
+    pub(super) fn parse(text: &'a str) -> Option<Self> {
         let text = text.trim().strip_prefix('{')?.strip_suffix('}')?;
         let mut rest = text.trim_start();
         let (mut descr, mut fortran_order, mut shape) = (None, None, None);
@@ -245,7 +245,7 @@ fn unsigned(value: u64) -> f64 {
     value as f64
 }
 
-fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
+pub(super) fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
     let mut array = [0; N];
     array.copy_from_slice(bytes);
     array

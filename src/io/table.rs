@@ -10,7 +10,7 @@ use std::path::Path;
 
 #[cfg(feature = "arrow")]
 use super::arrow;
-use super::{csv, npy};
+use super::{cells, csv, npy};
 use crate::data::{Contents, Data, LineData, PointData, Table};
 use crate::error::{Error, Result};
 
@@ -52,6 +52,7 @@ pub fn write_data(path: impl AsRef<Path>, data: Data) -> Result<()> {
     match data.into_table()? {
         Data::Lines(table) => write_table(path, &table),
         Data::Points(table) => write_table(path, &table),
+        Data::Voxels(voxels) => cells::write_cells(path, &voxels),
         list @ Data::List(_) => write_table(path, &list.into_points()?),
     }
 }

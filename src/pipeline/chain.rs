@@ -6,11 +6,11 @@ use std::ops::Add;
 
 use super::{IntoStep, Pipeline, Step};
 use crate::Backend;
-use crate::data::{Data, Element, LineData, Lines, PointData, Points};
+use crate::data::{Data, Element, LineData, Lines, PointData, Points, Voxels};
 use crate::error::Result;
 use crate::tracking::{
-    BirminghamMethod, Centroids, Cutpoints, CutpointsToF, GaussianDensity, Hdbscan, LinesCentroids,
-    Minpoints, SplitLabels, TimeOfFlight,
+    BirminghamMethod, Centroids, Cutpoints, CutpointsToF, Fpi, GaussianDensity, Hdbscan,
+    LinesCentroids, Minpoints, SplitLabels, TimeOfFlight, Voxelize,
 };
 use crate::trajectory::{
     Interpolate, OutOfViewFilter, Reconnect, RemoveStatic, Segregate, Velocity,
@@ -229,6 +229,8 @@ take_one_kind! {
     Centroids: PointData => PointData;
     LinesCentroids: LineData => PointData;
     BirminghamMethod: LineData => PointData;
+    Voxelize: LineData => Voxels;
+    Fpi: Voxels => PointData;
     Segregate: PointData => PointData;
     Reconnect: PointData => PointData;
     Velocity: PointData => PointData;

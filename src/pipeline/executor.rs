@@ -72,9 +72,8 @@ pub(super) fn run(
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<(Data, Report)> {
     pipeline.check(match &input {
-        Data::Lines(_) => Kind::Lines,
-        Data::Points(_) => Kind::Points,
         Data::List(_) => Kind::Any,
+        table => table.kind(),
     })?;
     check_columns(pipeline, &input)?;
     all_steps(pipeline, input, progress)
@@ -132,6 +131,17 @@ fn all_steps(
                         Role::Reducer(_) => None,
                     })
                     .collect();
+                let for_data = match (next, &data) {
+                    (0, Data::Lines(_) | Data::Points(_)) => filters[0]
+                        .1
+                        .for_data(&data)
+                        .map_err(|error| run.at_step(0, error))?,
+                    _ => None,
+                };
+                let mut filters = filters;
+                if let Some(filter) = &for_data {
+                    filters[0].1 = filter;
+                }
                 next += filters.len();
                 data = Data::List(run.filters(&filters, &data)?);
             }

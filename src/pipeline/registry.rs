@@ -8,8 +8,8 @@ use serde::de::{Deserialize, Deserializer, Visitor};
 
 use super::{IntoStep, Step};
 use crate::tracking::{
-    BirminghamMethod, Centroids, Cutpoints, CutpointsToF, GaussianDensity, Hdbscan, LinesCentroids,
-    Minpoints, SplitLabels, TimeOfFlight,
+    BirminghamMethod, Centroids, Cutpoints, CutpointsToF, Fpi, GaussianDensity, Hdbscan,
+    LinesCentroids, Minpoints, SplitLabels, TimeOfFlight, Voxelize,
 };
 use crate::trajectory::{
     Interpolate, OutOfViewFilter, Reconnect, RemoveStatic, Segregate, Velocity,
@@ -44,6 +44,8 @@ pub(super) const STEPS: &[Entry] = &[
     entry::<Centroids, _>("Centroids"),
     entry::<LinesCentroids, _>("LinesCentroids"),
     entry::<BirminghamMethod, _>("BirminghamMethod"),
+    entry::<Voxelize, _>("Voxelize"),
+    entry::<Fpi, _>("FPI"),
     entry::<Stack, _>("Stack"),
     entry::<OptimizeWindow, _>("OptimizeWindow"),
     entry::<Condition, _>("Condition"),

@@ -110,6 +110,17 @@ pub trait Filter: fmt::Debug + Send + Sync + 'static {
         Ok(())
     }
 
+    /// The filter as it works on the samples of a table, where that depends on the whole table; asked of a pipeline's first step.
+    ///
+    /// # Errors
+    /// As [`filter`](Self::filter).
+    fn for_data(&self, _data: &Self::Input) -> Result<Option<Self>>
+    where
+        Self: Sized,
+    {
+        Ok(None)
+    }
+
     /// The work on the list that an earlier filter made of one sample; by default each member on its own.
     ///
     /// # Errors
@@ -340,6 +351,7 @@ pub(super) trait AnyFilter: fmt::Debug + Send + Sync {
     fn check(&self) -> Result<()>;
     fn kinds(&self) -> (Kind, Kind);
     fn batch_size(&self, backend: &Backend) -> usize;
+    fn for_data(&self, data: &Data) -> Result<Option<Arc<dyn AnyFilter>>>;
     /// One sample: a table, or a list that an earlier filter made of it.
     fn apply(&self, sample: Data, context: &Context<'_>) -> Result<Data>;
     /// All samples of a table.
@@ -365,6 +377,11 @@ impl<F: Filter> AnyFilter for F {
 
     fn batch_size(&self, backend: &Backend) -> usize {
         Filter::batch_size(self, backend)
+    }
+
+    fn for_data(&self, data: &Data) -> Result<Option<Arc<dyn AnyFilter>>> {
+        let filter = Filter::for_data(self, &F::Input::from_data(data.clone())?)?;
+        Ok(filter.map(|filter| Arc::new(filter) as Arc<dyn AnyFilter>))
     }
 
     fn apply(&self, sample: Data, context: &Context<'_>) -> Result<Data> {

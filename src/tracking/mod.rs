@@ -3,19 +3,23 @@
 mod birmingham;
 mod centroids;
 mod cutpoints;
+pub mod fpi;
 mod hdbscan;
 mod lines;
 mod lines_centroids;
 mod minpoints;
 mod split_labels;
 mod time_of_flight;
+mod voxelize;
 
 pub use birmingham::BirminghamMethod;
 pub use centroids::Centroids;
 pub use cutpoints::Cutpoints;
+pub use fpi::Fpi;
 pub use hdbscan::Hdbscan;
 pub use lines::{closest_point, cutoffs, find_distances};
 pub use lines_centroids::LinesCentroids;
 pub use minpoints::Minpoints;
 pub use split_labels::SplitLabels;
 pub use time_of_flight::{CutpointsToF, GaussianDensity, SPEED_OF_LIGHT, TimeOfFlight};
+pub use voxelize::Voxelize;

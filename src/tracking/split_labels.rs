@@ -163,9 +163,9 @@ impl Filter for SplitLabels {
         match sample {
             Data::Points(sample) => self.split(sample),
             Data::Lines(sample) => self.split(sample),
-            Data::List(_) => Err(Error::Kind {
-                needed: Kind::Any,
-                found: Kind::List,
+            other => Err(Error::Kind {
+                needed: Kind::Points,
+                found: other.kind(),
             }),
         }
     }

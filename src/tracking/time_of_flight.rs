@@ -368,6 +368,46 @@ mod tests {
     }
 
     #[test]
+    fn the_centre_is_where_the_sum_of_gaussians_is_largest() {
+        // Four corners of a square narrower than a Gaussian: the middle; weights follow from the distance alone.
+        let corner = |n: usize, k: usize| if n >> k & 1 == 0 { -0.6 } else { 0.6 };
+        let rows = ndarray::Array2::from_shape_fn((4, 4), |(n, k)| match k {
+            1 | 2 => 5.0 + corner(n, k - 1),
+            _ => 0.0,
+        });
+        let step = GaussianDensity::new().sigma(1.5);
+        let out = step
+            .filter(PointData::new(rows).unwrap(), &Context::FIRST)
+            .unwrap();
+        let expected = libm::exp(-2.0 * 0.36 / (2.0 * 1.5 * 1.5));
+        for weight in out.column(4) {
+            assert!((weight - expected).abs() < 1e-12, "{weight} {expected}");
+        }
+    }
+
+    #[test]
+    fn emission_points_join_the_cutpoints_unless_unwanted() {
+        let lines = array![
+            [1.0, -10.0, 0.0, 0.0, 10.0, 0.0, 0.0, 1.0],
+            [2.0, 0.0, -10.0, 0.0, 0.0, 10.0, 0.0, 2.0],
+            [3.0, 0.0, 0.0, -10.0, 0.0, 0.0, 10.0, 3.0]
+        ];
+        let lines = LineData::with_columns(lines, &["t2"]).unwrap();
+        let rows = |step: CutpointsToF| {
+            let out = step
+                .append_indices(true)
+                .filter(lines.clone(), &Context::FIRST)
+                .unwrap();
+            assert_eq!(out.columns()[4..], ["line_index1", "line_index2"]);
+            let own = (0..out.n_rows()).filter(|&n| out.rows()[[n, 4]] == out.rows()[[n, 5]]);
+            (out.n_rows(), own.count())
+        };
+        let step = CutpointsToF::new().max_distance(1.0);
+        assert_eq!(rows(step.clone()), (3 + 3, 3));
+        assert_eq!(rows(step.cutpoints_only(true)), (3, 0));
+    }
+
+    #[test]
     fn equal_times_mean_the_middle_of_the_line() {
         let line = array![[1.0, 0.0, 0.0, 0.0, 10.0, 0.0, 0.0, 1.0]];
         let lines = LineData::with_columns(line, &["t2"]).unwrap();

@@ -75,6 +75,7 @@ impl Reducer for Inspect {
             match table {
                 Data::Lines(table) => self.report(table, n_samples),
                 Data::Points(table) => self.report(table, n_samples),
+                Data::Voxels(voxels) => tracing::info!("{voxels}"),
                 Data::List(_) => (),
             }
             n_samples += table.n_samples();

@@ -1,3 +1,4 @@
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::data::{Contents, Data, Lines, Points, Sampling, Table, typed};
@@ -33,7 +34,11 @@ fn default_high() -> f64 {
 const OCTAVES: i32 = 12;
 /// Steps per factor of two of the first, coarse search, and rounds of the fine one.
 const COARSE: i32 = 4;
-const FINE_ROUNDS: usize = 40;
+const FINE_ROUNDS: usize = 24;
+/// A coarse search looks at no more than so many pieces of so many rows; the best of it are tried on all rows.
+const PIECES: usize = 16;
+const PIECE: usize = 1 << 15;
+const FINALISTS: usize = 4;
 
 impl OptimizeWindow {
     /// Samples of about `ideal_elems` rows that do not overlap.
@@ -59,17 +64,20 @@ impl OptimizeWindow {
         Self { low, high, ..self }
     }
 
-    /// How far the median number of rows is from the ideal one, with a window.
-    fn distance(&self, times: &[f64], window: f64) -> f64 {
+    /// How far the median number of rows is from the ideal one, with a window, in some parts of the recording.
+    fn distance(&self, parts: &[&[f64]], window: f64) -> f64 {
         let ideal = self.ideal_elems as f64;
         let all = Sampling::adaptive(window, usize::MAX).overlap_time(self.overlap * window);
-        let Ok(ranges) = all.ranges_of(times) else {
-            return f64::INFINITY;
-        };
-        let sizes = ranges.iter().map(|range| range.len() as f64);
-        let counted = sizes.filter(|&n| self.low * ideal <= n && n <= self.high * ideal);
+        let mut sizes = Vec::new();
+        for times in parts {
+            let Ok(ranges) = all.ranges_of(times) else {
+                return f64::INFINITY;
+            };
+            let counted = ranges.iter().map(|range| range.len() as f64);
+            sizes.extend(counted.filter(|&n| self.low * ideal <= n && n <= self.high * ideal));
+        }
         // Without any it is NaN, which no distance is better than.
-        let distance = (median(counted.collect()) - ideal).abs();
+        let distance = (median(sizes) - ideal).abs();
         if distance.is_nan() {
             f64::INFINITY
         } else {
@@ -79,47 +87,43 @@ impl OptimizeWindow {
 
     /// The best window; the median as a function of it has steps, so a coarse search brackets and a fine one narrows.
     fn window(&self, times: &[f64]) -> Option<f64> {
-        let mut gaps: Vec<f64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
-        gaps.sort_by(f64::total_cmp);
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a share of the number of gaps"
-        )]
-        let quantile = |q: f64| gaps.get((q * gaps.len().saturating_sub(1) as f64) as usize);
-        let gap = [0.5, 0.8, 0.9, 0.95, 0.99, 0.999, 1.0]
-            .into_iter()
-            .filter_map(quantile)
-            .copied()
-            .find(|&gap| gap > 0.0)?;
+        let gap = typical_gap(times)?;
         let start = gap * self.ideal_elems as f64;
-        let better = |best: (f64, f64), window: f64| {
-            let distance = self.distance(times, window);
-            if distance < best.0 {
-                (distance, window)
-            } else {
-                best
-            }
+        let best_of = |parts: &[&[f64]], windows: &[f64]| -> Vec<(f64, f64)> {
+            let windows = windows.par_iter();
+            let mut tried: Vec<_> = windows
+                .map(|&window| (self.distance(parts, window), window))
+                .collect();
+            tried.sort_by(|a, b| a.0.total_cmp(&b.0)); // stable
+            tried
         };
         let steps = -OCTAVES * COARSE..=OCTAVES * COARSE;
-        let windows = steps.map(|n| start * 2.0_f64.powf(f64::from(n) / f64::from(COARSE)));
-        let mut best = windows.fold((f64::INFINITY, start), better);
+        let windows: Vec<f64> = steps
+            .map(|n| start * 2.0_f64.powf(f64::from(n) / f64::from(COARSE)))
+            .collect();
+        let parts = parts(times);
+        let mut tried = best_of(&parts, &windows);
+        if parts.len() > 1 {
+            let finalists: Vec<f64> = tried.iter().take(FINALISTS).map(|best| best.1).collect();
+            tried = best_of(&[times], &finalists);
+        }
+        let mut best = *tried.first()?;
         let mut factor = 2.0_f64.powf(1.0 / f64::from(COARSE));
         for _ in 0..FINE_ROUNDS {
             if best.0 == 0.0 {
                 break;
             }
             factor = factor.sqrt();
-            let (_, window) = best;
-            best = [window / factor, window * factor]
-                .into_iter()
-                .fold(best, better);
+            let found = best_of(&[times], &[best.1 / factor, best.1 * factor])[0];
+            if found.0 < best.0 {
+                best = found;
+            }
         }
         best.0.is_finite().then_some(best.1)
     }
 
     fn sampled<C: Contents>(&self, tables: Vec<Table<C>>) -> Result<Table<C>> {
-        let table = Table::stack(tables)?.sorted_by_time();
+        let table = Table::stack(tables)?.into_sorted_by_time();
         let times = table.column(0);
         if let Some(row) = times.iter().position(|t| !t.is_finite()) {
             return Err(Error::NotFinite { sample: 0, row });
@@ -138,6 +142,36 @@ impl OptimizeWindow {
             }
         }
     }
+}
+
+/// The median time between rows or, where that is 0, a higher quantile.
+fn typical_gap(times: &[f64]) -> Option<f64> {
+    let mut gaps: Vec<f64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let last = gaps.len().checked_sub(1)?;
+    for q in [0.5, 0.8, 0.9, 0.95, 0.99, 0.999, 1.0] {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a share of the number of gaps"
+        )]
+        let place = (q * last as f64) as usize;
+        let (_, &mut gap, _) = gaps.select_nth_unstable_by(place, f64::total_cmp);
+        if gap > 0.0 {
+            return Some(gap);
+        }
+    }
+    None
+}
+
+/// All of a short recording; of a long one pieces from its whole length.
+fn parts(times: &[f64]) -> Vec<&[f64]> {
+    let n = times.len();
+    if n <= PIECES * PIECE {
+        return vec![times];
+    }
+    let start = |piece: usize| (n - PIECE) / (PIECES - 1) * piece;
+    let pieces = (0..PIECES).map(|piece| &times[start(piece)..][..PIECE]);
+    pieces.collect()
 }
 
 impl Reducer for OptimizeWindow {

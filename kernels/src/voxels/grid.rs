@@ -128,7 +128,9 @@ impl Grid {
         self.length([1.0; 3]) / 32_768.0
     }
 
-    pub(super) fn plane(&self) -> Option<Plane> {
+    /// The plane of pixels; none for voxels.
+    #[must_use]
+    pub fn plane(&self) -> Option<Plane> {
         self.plane
     }
 

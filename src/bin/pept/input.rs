@@ -209,6 +209,11 @@ fn with_share_of(other: &Sampling, sampling: Sampling) -> Sampling {
 /// A table's file for results, which has to be none of the inputs.
 pub(crate) fn check_output(output: &Path, inputs: &[&Path]) -> Result<(), Failure> {
     io::table::check_name(output).map_err(Failure::usage)?;
+    check_place(output, inputs)
+}
+
+/// A file for results that can be written and is none of the inputs.
+pub(crate) fn check_place(output: &Path, inputs: &[&Path]) -> Result<(), Failure> {
     let is_same = |input: &&&Path| matches!((input.canonicalize(), output.canonicalize()), (Ok(a), Ok(b)) if a == b);
     if let Some(input) = inputs.iter().find(is_same) {
         return Err(Failure::Failed(format!(

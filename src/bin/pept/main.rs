@@ -7,6 +7,7 @@ mod info;
 mod input;
 mod kernel;
 mod track;
+mod voxelize;
 
 use std::process::ExitCode;
 
@@ -34,6 +35,8 @@ enum Command {
     Cutpoints(kernel::Arguments),
     /// Minpoints of a file: points nearest to combinations of lines
     Minpoints(kernel::MinpointsArguments),
+    /// Count lines in voxels, or in pixels of a plane
+    Voxelize(voxelize::Arguments),
     /// See it work without any data: simulate two tracers, track them, compare with the truth
     Demo(demo::Arguments),
     /// Describe this machine's GPUs, or a recording
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
             Command::Run(arguments) => track::run_recipe(&globals, arguments),
             Command::Cutpoints(arguments) => kernel::cutpoints(&globals, arguments),
             Command::Minpoints(arguments) => kernel::minpoints(&globals, arguments),
+            Command::Voxelize(arguments) => voxelize::run(&globals, arguments),
             Command::Demo(arguments) => demo::run(&globals, arguments),
             Command::Info(arguments) => info::run(&globals, arguments),
             Command::Bench(arguments) => bench::run(&globals, arguments),

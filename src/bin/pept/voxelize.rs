@@ -72,7 +72,7 @@ impl Arguments {
     fn wanted(&self) -> Result<Wanted, Failure> {
         if let Some(shape) = self.pixels {
             let limits = self.limits("--pixels need four, two for each axis of the plane")?;
-            let plane = self.plane.unwrap_or_default().into();
+            let plane: Plane = self.plane.unwrap_or_default().into();
             let any = [0.0, 1.0, 0.0, 1.0];
             Grid::pixels(shape, limits.unwrap_or(any), plane).map_err(Failure::usage)?;
             return Ok(Wanted::Pixels(shape, limits, plane));
