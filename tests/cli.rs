@@ -145,6 +145,64 @@ fn files_of_every_kind() {
     let found = pept::io::table::read_points(folder.join("v.npy")).unwrap();
     assert_eq!(found.columns().len(), 6 + 3);
 
+    // Steps for any table: lines stay lines, and points points.
+    let early = "[[step]]\nname = \"Condition\"\ncondition = \"t < 50\"\n";
+    std::fs::write(folder.join("any.toml"), early).unwrap();
+    let lines = summary(folder, &["run", "any.toml", "lors.csv", "-o", "some.arrow"]);
+    assert_eq!(
+        (&lines["lors"], &lines["points"]),
+        (&2_000.into(), &0.into())
+    );
+    let some = pept::io::table::read_lines(folder.join("some.arrow")).unwrap();
+    assert_eq!(some.n_rows(), 1_000);
+    summary(folder, &["run", "any.toml", "some.arrow", "-o", "same.csv"]);
+    let same = pept::io::table::read_lines(folder.join("same.csv")).unwrap();
+    assert_eq!(same.rows(), some.rows());
+    summary(folder, &["run", "any.toml", "b.arrow", "-o", "p.csv"]);
+    let points = pept::io::table::read_points(folder.join("p.csv")).unwrap();
+    let early = tracked.column(0).iter().filter(|&&t| t < 50.0).count();
+    assert!(early > 0 && points.n_rows() == early);
+
+    // Voxels and pixels.
+    let cells =
+        |arguments: &[&str]| summary(folder, &[&["voxelize", "lors.csv"], arguments].concat());
+    let npy = cells(&[
+        "-o",
+        "v.npy",
+        "--voxels",
+        "6,5,4",
+        "--limits",
+        "0,90,0,90,0,100",
+    ]);
+    assert_eq!(npy["shape"], serde_json::json!([6, 5, 4]));
+    let limits = [0.0, 90.0, 0.0, 90.0, 0.0, 100.0];
+    let voxels = pept::io::cells::read_npy_voxels::<u32>(folder.join("v.npy"), limits).unwrap();
+    assert_eq!(npy["sum"], voxels.values().sum());
+    cells(&[
+        "-o",
+        "v.arrow",
+        "--voxels",
+        "6,5,4",
+        "--limits",
+        "0,90,0,90,0,100",
+    ]);
+    assert_eq!(
+        pept::io::cells::read_voxels::<u32>(folder.join("v.arrow")).unwrap(),
+        voxels
+    );
+    let pixels = cells(&["-o", "p.npy", "--pixels", "64,48", "--plane", "xz"]);
+    assert_eq!(pixels["shape"], serde_json::json!([64, 48]));
+    // The lengths of a line sum to its length: all lines lie within their bounding box.
+    let lengths = cells(&["-o", "l.npy", "--voxels", "7,7,7", "--lengths"]);
+    let lors = pept::io::table::read_lines(folder.join("lors.csv")).unwrap();
+    let length = |row: &[f64; 7]| {
+        let squares = (1..4).map(|k| (row[k + 3] - row[k]).powi(2));
+        squares.sum::<f64>().sqrt()
+    };
+    let total: f64 = lors.line_slice().rows().map(length).sum();
+    let relative = lengths["sum"].as_f64().unwrap() / total - 1.0;
+    assert!(relative.abs() < 1e-3, "{relative}");
+
     // And what makes no sense.
     let fails = |arguments: &[&str], code: i32, message: &str| {
         let output = pept(folder, arguments);
@@ -182,6 +240,41 @@ fn files_of_every_kind() {
         &["run", "my.toml", "lors.csv", "-o", "bad.csv"],
         1,
         "step 2 (Velocity)",
+    );
+    let voxelize = ["voxelize", "lors.csv", "-o"];
+    for (rest, code, message) in [
+        (["bad.csv", "--voxels", "5,5,5"], 2, "unknown ending"),
+        (["bad.npy", "--voxels", "5,5"], 2, "3 whole numbers"),
+        (["bad.npy", "--voxels", "5,1,5"], 2, "fewer than 2 cells"),
+        (["bad.npy", "--pixels", "5,5,5"], 2, "2 whole numbers"),
+        (["no/bad.npy", "--pixels", "5,5"], 1, "bad.npy"),
+    ] {
+        fails(&[&voxelize[..], &rest].concat(), code, message);
+    }
+    let five = [&voxelize[..], &["bad.npy", "--voxels", "5,5,5"]].concat();
+    for (rest, message) in [
+        (
+            ["--limits", "1,0,0,1,0,1"],
+            "each minimum below its maximum",
+        ),
+        (["--limits", "0,1,0,1"], "need six"),
+        (["--plane", "xy"], "--plane is for --pixels"),
+    ] {
+        fails(&[&five[..], &rest].concat(), 2, message);
+    }
+    fails(
+        &[
+            &track[..2],
+            &["--recipe", "pept-ml-second-pass", "-o", "bad.csv"],
+        ]
+        .concat(),
+        1,
+        "points",
+    );
+    fails(
+        &[&track[..4], &["-o", "bad.csv", "--sample-size", "5s"]].concat(),
+        2,
+        "milliseconds",
     );
     let early =
         "[[step]]\nname = \"Cutpoints\"\nmax_distance = 1\n[[step]]\nname = \"SplitLabels\"\n";

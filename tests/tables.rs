@@ -1,5 +1,4 @@
 use std::path::Path;
-use std::process::Command;
 
 use libtest_mimic::Trial;
 use ndarray::{Array2, array};
@@ -9,7 +8,7 @@ use pept::{Attribute, Attributes, Error, LineData, PointData, Sampling};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-use crate::support::{Needs, golden2, scratch, trial};
+use crate::support::{Needs, golden2, ignored, python, scratch, trial};
 
 type Body = (&'static str, fn());
 
@@ -68,19 +67,6 @@ pub(crate) fn trials() -> Vec<Trial> {
         });
     }
     trials
-}
-
-fn ignored(name: &str, reason: &str) -> Trial {
-    Trial::test(format!("{name} [ignored: {reason}]"), || Ok(())).with_ignored_flag(true)
-}
-
-/// What python3 prints, if it succeeds.
-fn python(arguments: &[&str]) -> Option<String> {
-    let output = Command::new("python3").args(arguments).output().ok()?;
-    output
-        .status
-        .success()
-        .then(|| String::from_utf8(output.stdout).unwrap())
 }
 
 // What is equal: NaN is equal to NaN here.

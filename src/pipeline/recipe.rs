@@ -40,6 +40,7 @@ pub const BUILT_IN: &[(&str, &str)] = &[
         include_str!("recipes/pept-ml-second-pass.toml"),
     ),
     ("birmingham", include_str!("recipes/birmingham.toml")),
+    ("fpi", include_str!("recipes/fpi.toml")),
     ("production", include_str!("recipes/production.toml")),
 ];
 

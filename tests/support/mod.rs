@@ -6,6 +6,7 @@ pub(crate) mod reference_hdbscan;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::OnceLock;
 
 use libtest_mimic::Trial;
@@ -23,11 +24,7 @@ pub(crate) enum Needs {
 /// A trial that panics to fail, ignored (with the reason in its name) where what it needs is missing.
 pub(crate) fn trial(name: &str, needs: Needs, body: impl FnOnce() + Send + 'static) -> Trial {
     if needs == Needs::Recordings && recordings().is_none() {
-        return Trial::test(
-            format!("{name} [ignored: no ../shared/data, see PEPT_SHARED]"),
-            || Ok(()),
-        )
-        .with_ignored_flag(true);
+        return ignored(name, "no ../shared/data, see PEPT_SHARED");
     }
     Trial::test(name, move || match catch_unwind(AssertUnwindSafe(body)) {
         Ok(()) => Ok(()),
@@ -42,6 +39,20 @@ pub(crate) fn trial(name: &str, needs: Needs, body: impl FnOnce() + Send + 'stat
     })
 }
 
+/// A trial that cannot run here.
+pub(crate) fn ignored(name: &str, reason: &str) -> Trial {
+    Trial::test(format!("{name} [ignored: {reason}]"), || Ok(())).with_ignored_flag(true)
+}
+
+/// What python3 prints, if it succeeds.
+pub(crate) fn python(arguments: &[&str]) -> Option<String> {
+    let output = Command::new("python3").args(arguments).output().ok()?;
+    output
+        .status
+        .success()
+        .then(|| String::from_utf8(output.stdout).unwrap())
+}
+
 /// One trial for each backend: `name::cpu` and `name::gpu`.
 pub(crate) fn on_every_backend(name: &str, needs: Needs, body: fn(&Backend)) -> Vec<Trial> {
     let cpu = trial(&format!("{name}::cpu"), needs, move || body(&Backend::Cpu));
@@ -51,8 +62,7 @@ pub(crate) fn on_every_backend(name: &str, needs: Needs, body: fn(&Backend)) -> 
         None if gpu_is_required() => trial(&name, Needs::Nothing, || {
             panic!("PEPT_REQUIRE_GPU is set, but there is no adapter")
         }),
-        None => Trial::test(format!("{name} [ignored: no GPU adapter]"), || Ok(()))
-            .with_ignored_flag(true),
+        None => ignored(&name, "no GPU adapter"),
     };
     vec![cpu, gpu]
 }
@@ -62,7 +72,7 @@ pub(crate) fn on_a_gpu(name: &str, body: fn()) -> Trial {
     if gpu().is_some() || gpu_is_required() {
         return trial(name, Needs::Nothing, body);
     }
-    Trial::test(format!("{name} [ignored: no GPU adapter]"), || Ok(())).with_ignored_flag(true)
+    ignored(name, "no GPU adapter")
 }
 
 fn gpu_is_required() -> bool {

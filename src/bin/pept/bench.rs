@@ -5,7 +5,8 @@ use clap::Args;
 use pept::detector::simulator::Simulator;
 use pept::kernels::{cutpoints, minpoints, time_order, voxels};
 use pept::pipeline::Pipeline;
-use pept::tracking::{BirminghamMethod, Cutpoints, Hdbscan};
+use pept::tracking::{BirminghamMethod, Cutpoints, Fpi, Hdbscan, Voxelize};
+use pept::transform::Stack;
 use pept::{Backend, Data, LineData, Sampling, io};
 use serde_json::json;
 
@@ -199,7 +200,7 @@ fn jobs(lors: &LineData) -> Result<Vec<Job>, Failure> {
     let few = sampled.select(0..n_samples.min(100))?;
     let points = Pipeline::new()
         .then(Cutpoints::new(MAX_DISTANCE))
-        .fit(few)?;
+        .fit(few.clone())?;
     let n_clustered = points.clone().flatten().len();
     let voxelised = lors.clone().with_sampling(Sampling::Whole)?;
 
@@ -301,6 +302,22 @@ fn jobs(lors: &LineData) -> Result<Vec<Job>, Failure> {
         move |_| {
             let pipeline = Pipeline::new().then(BirminghamMethod::new(0.5));
             let found = pipeline.fit(located.clone())?;
+            Ok(Box::new(move || of_data(found)))
+        },
+    ));
+    jobs.push(job(
+        "voxelize_fpi_100",
+        100,
+        few.n_samples() as f64,
+        "samples",
+        true,
+        move |backend| {
+            let pipeline = Pipeline::new()
+                .then(Voxelize::new([100; 3]))
+                .then(Fpi::default())
+                .then(Stack::new())
+                .backend(backend.clone());
+            let found = pipeline.fit(few.clone())?;
             Ok(Box::new(move || of_data(found)))
         },
     ));

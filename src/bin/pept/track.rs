@@ -22,7 +22,7 @@ pub(crate) struct Arguments {
         required_unless_present = "print_recipe"
     )]
     output: Option<PathBuf>,
-    /// How to track: pept-ml, pept-ml-one-pass, pept-ml-second-pass, birmingham, or a recipe FILE.toml
+    /// How to track: pept-ml, pept-ml-one-pass, pept-ml-second-pass, birmingham, fpi, production, or a recipe FILE.toml
     #[arg(long, default_value = "pept-ml", value_name = "RECIPE")]
     recipe: String,
     /// Show the recipe and stop

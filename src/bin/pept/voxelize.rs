@@ -82,6 +82,10 @@ impl Arguments {
                 "give --voxels NX,NY,NZ or --pixels N1,N2".into(),
             ));
         };
+        if self.plane.is_some() {
+            // clap lets this pass beside `conflicts_with`
+            return Err(Failure::Usage("--plane is for --pixels".into()));
+        }
         let limits = self.limits("--voxels need six, x0,x1,y0,y1,z0,z1")?;
         let any = [0.0, 1.0, 0.0, 1.0, 0.0, 1.0];
         Grid::voxels(shape, limits.unwrap_or(any)).map_err(Failure::usage)?;
