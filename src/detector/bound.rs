@@ -151,7 +151,8 @@ impl OffsetDensity {
     pub fn new(terms: impl IntoIterator<Item = (f64, Spread)>) -> Result<Self> {
         let mut terms: Vec<_> = terms.into_iter().collect();
         let is_positive = |value: f64| value > 0.0 && value.is_finite();
-        let is_good = |(share, spread): &(f64, Spread)| is_positive(*share) && is_positive(spread.size());
+        let is_good =
+            |(share, spread): &(f64, Spread)| is_positive(*share) && is_positive(spread.size());
         let sum: f64 = terms.iter().map(|(share, _)| share).sum();
         if terms.is_empty() || !sum.is_finite() || !terms.iter().all(is_good) {
             return Err(Error::Parameter {
@@ -186,28 +187,39 @@ impl OffsetDensity {
     /// The density at an offset (1/mm^2).
     #[must_use]
     pub fn at(&self, rho: f64) -> f64 {
-        self.terms.iter().map(|(share, spread)| share * spread.at(rho)).sum()
+        self.terms
+            .iter()
+            .map(|(share, spread)| share * spread.at(rho))
+            .sum()
     }
 
     /// The share of LoRs with an offset up to `radius` (mm).
     #[must_use]
     pub fn within(&self, radius: f64) -> f64 {
-        1.0 - self.terms.iter().map(|(share, spread)| share * spread.beyond(radius)).sum::<f64>()
+        1.0 - self
+            .terms
+            .iter()
+            .map(|(share, spread)| share * spread.beyond(radius))
+            .sum::<f64>()
     }
 
     /// Density and minus its slope.
     fn and_slope(&self, rho: f64) -> (f64, f64) {
-        self.terms.iter().fold((0.0, 0.0), |(density, slope), (share, spread)| {
-            let value = share * spread.at(rho);
-            (density + value, slope + value * spread.fall(rho))
-        })
+        self.terms
+            .iter()
+            .fold((0.0, 0.0), |(density, slope), (share, spread)| {
+                let value = share * spread.at(rho);
+                (density + value, slope + value * spread.fall(rho))
+            })
     }
 
     /// The Fisher information J of one of the tracer's LoRs along each axis perpendicular to it (1/mm^2), see [the module](self), to a
     /// relative error below 1e-8. `background`: LoRs per mm^2 that are not the tracer's, for each that is.
     #[must_use]
     pub fn information(&self, background: f64) -> f64 {
-        let mut ends: Vec<f64> = self.terms.iter()
+        let mut ends: Vec<f64> = self
+            .terms
+            .iter()
             .flat_map(|(_, spread)| PIECES.map(|piece| piece * spread.size()))
             .collect();
         ends.push(0.0);
@@ -235,8 +247,13 @@ impl OffsetDensity {
     fn weight(&self, rho: f64, background: f64) -> (f64, f64) {
         // Tails have a tip: their weight is not bounded.
         const TIP: f64 = 1e-2;
-        let tails = self.terms.iter().filter(|(_, spread)| matches!(spread, Spread::Exponential(_)));
-        let tip = tails.map(|(_, spread)| TIP * spread.size()).fold(0.0, f64::max);
+        let tails = self
+            .terms
+            .iter()
+            .filter(|(_, spread)| matches!(spread, Spread::Exponential(_)));
+        let tip = tails
+            .map(|(_, spread)| TIP * spread.size())
+            .fold(0.0, f64::max);
         let rho = rho.max(tip).max(f64::MIN_POSITIVE);
         let (density, slope) = self.and_slope(rho);
         let all = density + background;
@@ -275,7 +292,9 @@ impl Rule {
     /// Nodes and weights on another interval.
     fn on(&self, from: f64, to: f64) -> impl Iterator<Item = (f64, f64)> + '_ {
         let (middle, half) = (0.5 * (from + to), 0.5 * (to - from));
-        self.0.iter().map(move |(x, weight)| (middle + half * x, half * weight))
+        self.0
+            .iter()
+            .map(move |(x, weight)| (middle + half * x, half * weight))
     }
 
     fn integral(&self, from: f64, to: f64, f: &impl Fn(f64) -> f64) -> f64 {
@@ -370,20 +389,31 @@ impl Geometry {
         let is_interval = |[from, to]: [f64; 2]| from < to && (to - from).is_finite();
         let (limits, inside) = match *self {
             Self::ParallelScreens { x, y, z } => {
-                let inside = |axis: usize, [from, to]: [f64; 2]| from < position[axis] && position[axis] < to;
+                let inside = |axis: usize, [from, to]: [f64; 2]| {
+                    from < position[axis] && position[axis] < to
+                };
                 (vec![x, y, z], inside(0, x) && inside(1, y) && inside(2, z))
             }
             Self::Ring { centre, radius, z } => {
                 let (x, y) = (position[0] - centre[0], position[1] - centre[1]);
-                let inside = x * x + y * y < radius * radius && z[0] < position[2] && position[2] < z[1];
+                let inside =
+                    x * x + y * y < radius * radius && z[0] < position[2] && position[2] < z[1];
                 (vec![[0.0, radius], z], inside)
             }
         };
         if !limits.into_iter().all(is_interval) {
-            return wrong("geometry", format!("{self:?}"), "limits from smaller to larger numbers");
+            return wrong(
+                "geometry",
+                format!("{self:?}"),
+                "limits from smaller to larger numbers",
+            );
         }
         if !inside {
-            return wrong("position", format!("{position:?}"), "a point inside the detector");
+            return wrong(
+                "position",
+                format!("{position:?}"),
+                "a point inside the detector",
+            );
         }
         let mut rays = match *self {
             Self::ParallelScreens { x, y, z } => screen_rays(x, y, z, position),
@@ -433,7 +463,11 @@ fn screen_rays(x: [f64; 2], y: [f64; 2], z: [f64; 2], position: [f64; 3]) -> Vec
 /// Random pairs are uniform on the cylinder. As for screens, with two ends that can be exchanged: 2 D^2 / (A^2 cos^2), which is the same
 /// for all places.
 fn ring_rays(centre: [f64; 2], radius: f64, z: [f64; 2], position: [f64; 3]) -> Vec<Ray> {
-    let [x, y, z0] = [position[0] - centre[0], position[1] - centre[1], position[2]];
+    let [x, y, z0] = [
+        position[0] - centre[0],
+        position[1] - centre[1],
+        position[2],
+    ];
     let (turns, slopes) = (Rule::new(TURN_NODES), Rule::new(SLOPES));
     let mut rays = Vec::with_capacity(TURNS * TURN_NODES * SLOPES);
     let step = PI / TURNS as f64;
@@ -560,7 +594,11 @@ impl Bound {
             .collect();
         let mut information = [[0.0; 3]; 3];
         for (ray, of_ray) in rays.iter().zip(informations) {
-            add(&mut information, share * ray.weight * of_ray, &projection(ray.direction));
+            add(
+                &mut information,
+                share * ray.weight * of_ray,
+                &projection(ray.direction),
+            );
         }
         Self::of_information(&information)
     }
@@ -632,7 +670,8 @@ impl Line {
     fn offset(&self, position: [f64; 3]) -> ([f64; 3], f64) {
         let from: [f64; 3] = std::array::from_fn(|axis| position[axis] - self.point[axis]);
         let along = dot(from, self.direction);
-        let offset: [f64; 3] = std::array::from_fn(|axis| from[axis] - along * self.direction[axis]);
+        let offset: [f64; 3] =
+            std::array::from_fn(|axis| from[axis] - along * self.direction[axis]);
         (offset, dot(offset, offset).sqrt())
     }
 }
@@ -644,7 +683,9 @@ fn dot(a: [f64; 3], b: [f64; 3]) -> f64 {
 /// `I - v v^T`.
 fn projection(direction: [f64; 3]) -> Matrix {
     std::array::from_fn(|row| {
-        std::array::from_fn(|column| f64::from(u8::from(row == column)) - direction[row] * direction[column])
+        std::array::from_fn(|column| {
+            f64::from(u8::from(row == column)) - direction[row] * direction[column]
+        })
     })
 }
 
@@ -695,4 +736,1266 @@ fn solve<const N: usize>(matrix: &[[f64; N]; N], mut right: [f64; N]) -> Option<
         right[i] = (right[i] - sum) / lower[i][i];
     }
     Some(right)
+}
+
+/// Largest radius around a tracer that a fit looks at without being told (mm).
+const LARGEST_RADIUS: f64 = 25.0;
+/// The smallest.
+const SMALLEST_RADIUS: f64 = 5.0;
+/// Offsets are counted in so many steps up to the radius.
+const BINS: usize = 500;
+/// LoRs of a window for each trajectory.
+const WINDOW: usize = 400;
+/// The fewest LoRs of a tracer in a window that locate it, and in all that a fit needs.
+const FEWEST: (f64, f64) = (20.0, 200.0);
+/// Positions and density are fitted in turn, at most so often, or until the density tells the same to this part.
+const ROUNDS: (usize, f64) = (12, 1e-3);
+/// Steps of a fit of the density at most, and the relative change at which it ends.
+const STEPS: (usize, f64) = (2_000, 1e-7);
+/// Largest sizes of a Gaussian and of a tail, in radii: of a wider one, too much would lie beyond.
+const WIDEST: (f64, f64) = (0.4, 0.25);
+/// Steps towards a position, and the one that is small enough (mm).
+const APPROACHES: (usize, f64) = (50, 1e-3);
+
+/// Fits the noise of a recording: the density of its LoRs' offsets from tracers, the tracers' shares and the background.
+///
+/// Trajectories say about where tracers are. Windows of LoRs then locate each of them again: with constant velocity, the most likely
+/// one for the present density. The offsets of all LoRs within a radius are fitted with a core and a tail - two Gaussians or a Gaussian
+/// and an exponential, whatever is likelier - over a background of constant density, by expectation maximisation. Both are
+/// repeated until nothing changes.
+///
+/// A position from the LoRs themselves is drawn towards each of them, so offsets come out too small; half of every LoR's own pull
+/// is taken back, with which the variance of offsets is right to first order.
+///
+/// The other tracers' LoRs are background; a tracer in a window where another one is nearer than two radii is left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct NoiseFit {
+    radius: Option<f64>,
+    window: Option<usize>,
+}
+
+/// The noise of a recording.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Noise {
+    /// The density of offsets of all tracers.
+    pub density: OffsetDensity,
+    /// LoRs within this radius of a tracer were looked at (mm).
+    pub radius: f64,
+    /// Each tracer, in the order of labels.
+    pub tracers: Vec<TracerNoise>,
+}
+
+/// What a recording says of one tracer.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct TracerNoise {
+    /// The trajectory's label.
+    pub label: f64,
+    /// LoRs of the windows that were used, background and other tracers included.
+    pub lors: usize,
+    /// The part of them that are the tracer's.
+    pub share: f64,
+    /// Density of LoRs near the tracer that are not its own, per mm^2 and LoR in all.
+    pub background: f64,
+    /// Mean position (mm).
+    pub position: [f64; 3],
+    /// Mean of `P = I - v v^T` over its LoRs.
+    pub mean_projection: Matrix,
+}
+
+impl TracerNoise {
+    /// The bound for this tracer.
+    ///
+    /// # Errors
+    /// As [`Bound::new`].
+    pub fn bound(&self, density: &OffsetDensity) -> Result<Bound> {
+        Bound::new(&self.mean_projection, density, self.share, self.background)
+    }
+}
+
+impl NoiseFit {
+    /// LoRs within 25 mm of a tracer, less where tracers are near each other; windows of 400 LoRs for each trajectory.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// LoRs up to this far from a tracer (mm): several times the width of the noise, so that its tail can be told from the background.
+    #[must_use]
+    pub fn radius(self, radius: f64) -> Self {
+        Self {
+            radius: Some(radius),
+            ..self
+        }
+    }
+
+    /// LoRs of a window, background included.
+    #[must_use]
+    pub fn window(self, window: usize) -> Self {
+        Self {
+            window: Some(window),
+            ..self
+        }
+    }
+
+    /// Fits. `points` are tracked points, with a column `label` those of several trajectories, or known positions: one point alone is
+    /// a tracer that does not move. Points with a label below 0 are left out, and so are LoRs before and after a trajectory.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] for a radius or window that is none, and if too few LoRs are near a trajectory.
+    pub fn run(&self, lors: &LineData, points: &PointData) -> Result<Noise> {
+        self.check()?;
+        let mut lines: Vec<Line> = lors.line_slice().rows().filter_map(Line::new).collect();
+        lines.sort_by(|a, b| a.t.total_cmp(&b.t)); // stable
+        let trajectories = Trajectory::all(points);
+        let mut fit = Fit::new(self, &lines, &trajectories)?;
+        fit.measure_as_given();
+        fit.fit_density()?;
+        for _ in 0..ROUNDS.0 {
+            let before = fit.sigma();
+            fit.locate();
+            fit.fit_density()?;
+            if (fit.sigma() / before - 1.0).abs() < ROUNDS.1 {
+                break;
+            }
+        }
+        Ok(fit.noise())
+    }
+
+    fn check(&self) -> Result<()> {
+        if let Some(radius) = self.radius
+            && !(radius > 0.0 && radius.is_finite())
+        {
+            return Err(Error::Parameter {
+                name: "radius",
+                value: radius.to_string(),
+                needed: "a distance in mm above 0",
+            });
+        }
+        if let Some(window) = self.window
+            && window < 2
+        {
+            return Err(Error::Parameter {
+                name: "window",
+                value: window.to_string(),
+                needed: "2 LoRs or more",
+            });
+        }
+        Ok(())
+    }
+}
+
+/// A tracked trajectory: `t x y z` in the order of time.
+struct Trajectory {
+    label: f64,
+    rows: Vec<[f64; 4]>,
+}
+
+impl Trajectory {
+    fn all(points: &PointData) -> Vec<Self> {
+        let n_columns = points.columns().len();
+        let label = points.column_index("label");
+        let rows = points.values().chunks_exact(n_columns).map(|row| {
+            let label = label.map_or(0.0, |column| row[column] + 0.0); // -0 is 0
+            (label, [row[0], row[1], row[2], row[3]])
+        });
+        let mut rows: Vec<(f64, [f64; 4])> = rows
+            .filter(|(label, row)| *label >= 0.0 && row.iter().all(|value| value.is_finite()))
+            .collect();
+        rows.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1[0].total_cmp(&b.1[0])));
+        let trajectories = rows.chunk_by(|a, b| a.0.total_cmp(&b.0).is_eq());
+        trajectories
+            .map(|rows| Self {
+                label: rows[0].0,
+                rows: rows.iter().map(|(_, row)| *row).collect(),
+            })
+            .collect()
+    }
+
+    fn has(&self, t: f64) -> bool {
+        let (first, last) = (self.rows[0][0], self.rows[self.rows.len() - 1][0]);
+        self.rows.len() == 1 || (first <= t && t <= last)
+    }
+
+    /// Between the rows in straight lines; before the first and after the last it stands still.
+    fn at(&self, t: f64) -> [f64; 3] {
+        let next = self.rows.partition_point(|row| row[0] < t);
+        let place = |[_, x, y, z]: [f64; 4]| [x, y, z];
+        match (
+            next.checked_sub(1).map(|n| self.rows[n]),
+            self.rows.get(next),
+        ) {
+            (Some(before), Some(after)) => {
+                let share = (t - before[0]) / (after[0] - before[0]);
+                std::array::from_fn(|axis| {
+                    before[axis + 1] + share * (after[axis + 1] - before[axis + 1])
+                })
+            }
+            (Some(row), None) => place(row),
+            (None, row) => place(row.copied().unwrap_or_default()),
+        }
+    }
+}
+
+/// A position that changes at constant velocity.
+#[derive(Clone, Copy)]
+struct Path {
+    /// The middle of the window, and half its length (ms).
+    middle: f64,
+    half: f64,
+    /// Position in the middle, and its change in half the window.
+    terms: [[f64; 3]; 2],
+}
+
+impl Path {
+    /// Time from the middle, from -1 to 1; 0 where all LoRs have one time.
+    fn time(&self, t: f64) -> f64 {
+        if self.half > 0.0 {
+            (t - self.middle) / self.half
+        } else {
+            0.0
+        }
+    }
+
+    fn at(&self, time: f64) -> [f64; 3] {
+        let [position, change] = self.terms;
+        std::array::from_fn(|axis| position[axis] + time * change[axis])
+    }
+}
+
+/// A tracer in a window.
+struct Job {
+    trajectory: usize,
+    window: std::ops::Range<usize>,
+    given: Path,
+    path: Path,
+    measured: Option<Measured>,
+}
+
+/// Offsets of the LoRs near a path.
+#[derive(Default)]
+struct Measured {
+    bins: Vec<u16>,
+    /// Sum of `I - v v^T`, each times the probability that the LoR is the tracer's, and the sum of these.
+    projections: Matrix,
+    tracers: f64,
+}
+
+impl Measured {
+    fn count(&mut self, offset: f64, radius: f64) {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a number of a bin, which `as` truncates as wanted"
+        )]
+        let bin = (offset / radius * BINS as f64) as u16;
+        if usize::from(bin) < BINS {
+            self.bins.push(bin);
+        }
+    }
+}
+
+/// The normal equations at the end of the way to a position.
+struct Located<const N: usize> {
+    path: Path,
+    matrix: [[f64; N]; N],
+    /// Sums of the weights, and of the probabilities that LoRs are the tracer's.
+    weights: f64,
+    tracers: f64,
+}
+
+/// The most likely path from LoRs within a radius: with N = 3 a position, with N = 6 and a velocity. `None` where they do not determine
+/// it.
+///
+/// Each step solves the weighted least squares of [`OffsetDensity::weight`]; the density being a mixture of Gaussians, or one of
+/// infinitely many, the likelihood never falls.
+fn locate<const N: usize>(
+    lines: &[Line],
+    mut path: Path,
+    density: &OffsetDensity,
+    background: f64,
+    radius: f64,
+) -> Option<Located<N>> {
+    for _ in 0..APPROACHES.0 {
+        let (mut matrix, mut right) = ([[0.0; N]; N], [0.0; N]);
+        let (mut weights, mut tracers) = (0.0, 0.0);
+        for line in lines {
+            let time = path.time(line.t);
+            let (offset, rho) = line.offset(path.at(time));
+            if rho > radius {
+                continue;
+            }
+            let (weight, tracer) = density.weight(rho, background);
+            weights += weight;
+            tracers += tracer;
+            let across = projection(line.direction);
+            let powers = [weight, weight * time, weight * time * time];
+            for i in 0..N {
+                right[i] -= powers[i / 3] * offset[i % 3];
+                for j in 0..=i {
+                    matrix[i][j] += powers[i / 3 + j / 3] * across[i % 3][j % 3];
+                }
+            }
+        }
+        let step = solve(&matrix, right)?;
+        for (n, step) in step.iter().enumerate() {
+            path.terms[n / 3][n % 3] += step;
+        }
+        if step.iter().all(|step| step.abs() < APPROACHES.1) {
+            return Some(Located {
+                path,
+                matrix,
+                weights,
+                tracers,
+            });
+        }
+    }
+    None
+}
+
+impl<const N: usize> Located<N> {
+    /// The inverse of the matrix, whose lower half is filled; `None` if it has none.
+    fn inverse(&self) -> Option<[[f64; N]; N]> {
+        let mut inverse = [[0.0; N]; N];
+        for (n, column) in inverse.iter_mut().enumerate() {
+            let mut unit = [0.0; N];
+            unit[n] = 1.0;
+            *column = solve(&self.matrix, unit)?;
+        }
+        Some(inverse)
+    }
+
+    /// Offsets from the path, with half of each LoR's pull taken back.
+    fn measure(
+        &self,
+        lines: &[Line],
+        density: &OffsetDensity,
+        background: f64,
+        radius: f64,
+    ) -> Option<Measured> {
+        if self.tracers < FEWEST.0 {
+            return None;
+        }
+        // The matrix has the LoRs' weights; the covariance of the path is the inverse of their information.
+        let inverse = self.inverse()?;
+        let covariance = self.weights / (self.tracers * density.information(background));
+        let mut measured = Measured::default();
+        for line in lines {
+            let time = self.path.time(line.t);
+            let (mut offset, rho) = line.offset(self.path.at(time));
+            if rho > 2.0 * radius {
+                continue;
+            }
+            let (weight, tracer) = density.weight(rho, background);
+            let powers = [1.0, time, time * time];
+            let pull: [f64; 3] = std::array::from_fn(|i| {
+                let terms = (0..N / 3).flat_map(|m| (0..N).map(move |n| (m, n)));
+                terms
+                    .map(|(m, n)| powers[m + n / 3] * inverse[3 * m + i][n] * offset[n % 3])
+                    .sum()
+            });
+            for (offset, pull) in offset.iter_mut().zip(pull) {
+                *offset += 0.5 * weight * covariance * pull;
+            }
+            let along = dot(offset, line.direction);
+            let corrected = (dot(offset, offset) - along * along).max(0.0).sqrt();
+            measured.count(corrected, radius);
+            if rho <= radius {
+                add(
+                    &mut measured.projections,
+                    tracer,
+                    &projection(line.direction),
+                );
+                measured.tracers += tracer;
+            }
+        }
+        Some(measured)
+    }
+}
+
+/// A fit on its way.
+struct Fit<'a> {
+    lines: &'a [Line],
+    trajectories: &'a [Trajectory],
+    radius: f64,
+    jobs: Vec<Job>,
+    mixture: Mixture,
+}
+
+impl<'a> Fit<'a> {
+    fn new(options: &NoiseFit, lines: &'a [Line], trajectories: &'a [Trajectory]) -> Result<Self> {
+        let n = trajectories.len().max(1);
+        let size = options
+            .window
+            .unwrap_or(WINDOW.saturating_mul(n))
+            .min(lines.len());
+        // Each with the distance of the nearest other tracer.
+        let mut jobs: Vec<(f64, Job)> = Vec::new();
+        for start in (0..lines.len()).step_by(size.max(1)) {
+            let window = start..start + size;
+            if window.end > lines.len() {
+                break;
+            }
+            let (first, last) = (lines[start].t, lines[window.end - 1].t);
+            let (middle, half) = (0.5 * (first + last), 0.5 * (last - first));
+            let place = |(n, trajectory): (usize, &Trajectory)| {
+                let [before, now, after] = [first, middle, last].map(|t| trajectory.at(t));
+                let change = std::array::from_fn(|axis| 0.5 * (after[axis] - before[axis]));
+                let terms = [now, change];
+                trajectory.has(middle).then_some((
+                    n,
+                    Path {
+                        middle,
+                        half,
+                        terms,
+                    },
+                ))
+            };
+            let paths: Vec<(usize, Path)> =
+                trajectories.iter().enumerate().filter_map(place).collect();
+            for &(trajectory, path) in &paths {
+                let others = paths.iter().filter(|(other, _)| *other != trajectory);
+                let distance = |(_, other): &(usize, Path)| {
+                    let between: [f64; 3] =
+                        std::array::from_fn(|axis| other.terms[0][axis] - path.terms[0][axis]);
+                    dot(between, between).sqrt()
+                };
+                let nearest = others.map(distance).fold(f64::INFINITY, f64::min);
+                jobs.push((
+                    nearest,
+                    Job {
+                        trajectory,
+                        window: window.clone(),
+                        given: path,
+                        path,
+                        measured: None,
+                    },
+                ));
+            }
+        }
+        let mut distances: Vec<f64> = jobs.iter().map(|(nearest, _)| *nearest).collect();
+        let radius = options.radius.unwrap_or_else(|| {
+            distances.retain(|nearest| nearest.is_finite());
+            if distances.is_empty() {
+                return LARGEST_RADIUS;
+            }
+            (0.5 * quantile(&mut distances, 0.1)).clamp(SMALLEST_RADIUS, LARGEST_RADIUS)
+        });
+        let n_jobs = jobs.len();
+        jobs.retain(|(nearest, _)| *nearest >= 2.0 * radius);
+        if jobs.is_empty() {
+            let value = if n_jobs == 0 {
+                "none at the time of a window of LoRs".to_owned()
+            } else {
+                format!("never further than {} mm from each other", 2.0 * radius)
+            };
+            return Err(Error::Parameter {
+                name: "trajectories",
+                value,
+                needed: "some during the recording that are two radii apart; take fewer tracers, or a smaller radius or window",
+            });
+        }
+        Ok(Self {
+            lines,
+            trajectories,
+            radius,
+            jobs: jobs.into_iter().map(|(_, job)| job).collect(),
+            mixture: Mixture::default(),
+        })
+    }
+
+    /// Offsets from the given trajectories.
+    fn measure_as_given(&mut self) {
+        let (lines, radius) = (self.lines, self.radius);
+        self.jobs.par_iter_mut().for_each(|job| {
+            let mut measured = Measured::default();
+            for line in &lines[job.window.clone()] {
+                let (_, rho) = line.offset(job.given.at(job.given.time(line.t)));
+                measured.count(rho, radius);
+            }
+            job.measured = Some(measured);
+        });
+    }
+
+    /// Locates the tracers in all windows, and measures offsets from there.
+    fn locate(&mut self) {
+        let (lines, radius, mixture) = (self.lines, self.radius, &self.mixture);
+        let density = mixture.density();
+        self.jobs.par_iter_mut().for_each(|job| {
+            let lines = &lines[job.window.clone()];
+            let background = mixture.background(job.trajectory, radius);
+            let still = Path {
+                terms: [job.path.terms[0], [0.0; 3]],
+                ..job.path
+            };
+            let moving =
+                locate::<6>(lines, job.path, &density, background, radius).and_then(|found| {
+                    let measured = found.measure(lines, &density, background, radius)?;
+                    Some((found.path, measured))
+                });
+            // Times may not tell a velocity.
+            let found = moving.or_else(|| {
+                let found = locate::<3>(lines, still, &density, background, radius)?;
+                let measured = found.measure(lines, &density, background, radius)?;
+                Some((found.path, measured))
+            });
+            let moved = |path: &Path| {
+                let way: [f64; 3] =
+                    std::array::from_fn(|axis| path.terms[0][axis] - job.given.terms[0][axis]);
+                dot(way, way).sqrt()
+            };
+            job.measured = None;
+            match found {
+                Some((path, measured)) if moved(&path) <= radius => {
+                    job.path = path;
+                    job.measured = Some(measured);
+                }
+                _ => job.path = job.given,
+            }
+        });
+    }
+
+    /// Offsets and LoRs of each trajectory.
+    fn counts(&self) -> Vec<Counts> {
+        let mut counts: Vec<Counts> = self
+            .trajectories
+            .iter()
+            .map(|_| Counts::default())
+            .collect();
+        for job in &self.jobs {
+            let Some(measured) = &job.measured else {
+                continue;
+            };
+            let counts = &mut counts[job.trajectory];
+            counts.lors += job.window.len();
+            counts.windows += 1;
+            counts.tracers += measured.tracers;
+            add(&mut counts.projections, 1.0, &measured.projections);
+            for (sum, place) in counts.positions.iter_mut().zip(job.path.terms[0]) {
+                *sum += place;
+            }
+            counts.bins.resize(BINS, 0.0);
+            for &bin in &measured.bins {
+                counts.bins[usize::from(bin)] += 1.0;
+            }
+        }
+        counts
+    }
+
+    fn fit_density(&mut self) -> Result<()> {
+        let counts = self.counts();
+        let near: f64 = counts.iter().flat_map(|counts| &counts.bins).sum();
+        if near < FEWEST.1 {
+            return Err(Error::Parameter {
+                name: "points",
+                value: format!("{near} LoRs within {} mm", self.radius),
+                needed: "trajectories near which there are LoRs of this recording, some hundreds at least",
+            });
+        }
+        let radius = self.radius;
+        let starts = self.mixture.starts(radius);
+        let fits: Vec<Mixture> = starts
+            .into_par_iter()
+            .map(|start| Mixture::fitted(start, &counts, radius))
+            .collect();
+        let likeliest = fits.into_iter().reduce(|best, other| {
+            if other.log_likelihood > best.log_likelihood {
+                other
+            } else {
+                best
+            }
+        });
+        self.mixture = likeliest.unwrap_or_default();
+        Ok(())
+    }
+
+    fn sigma(&self) -> f64 {
+        self.mixture.density().effective_sigma(0.0)
+    }
+
+    fn noise(&self) -> Noise {
+        let area = PI * self.radius * self.radius;
+        let counts = self.counts();
+        let tracers = self
+            .trajectories
+            .iter()
+            .zip(&counts)
+            .zip(self.mixture.amounts.iter());
+        let tracers =
+            tracers.filter(|((_, counts), amount)| counts.tracers > 0.0 && amount.tracer > 0.0);
+        Noise {
+            density: self.mixture.density(),
+            radius: self.radius,
+            tracers: tracers
+                .map(|((trajectory, counts), amount)| {
+                    let lors = counts.lors as f64;
+                    TracerNoise {
+                        label: trajectory.label,
+                        lors: counts.lors,
+                        share: (amount.tracer / lors).min(1.0),
+                        background: amount.flat / (area * lors),
+                        position: counts.positions.map(|sum| sum / counts.windows as f64),
+                        mean_projection: counts
+                            .projections
+                            .map(|row| row.map(|value| value / counts.tracers)),
+                    }
+                })
+                .collect(),
+        }
+    }
+}
+
+/// What was measured for a trajectory.
+#[derive(Default)]
+struct Counts {
+    /// LoRs by their offset; empty without any window.
+    bins: Vec<f64>,
+    lors: usize,
+    windows: usize,
+    tracers: f64,
+    projections: Matrix,
+    positions: [f64; 3],
+}
+
+/// Core and tail over a background, fitted to counts of offsets.
+#[derive(Clone, Debug, Default)]
+struct Mixture {
+    terms: Vec<(f64, Spread)>,
+    /// Of each trajectory.
+    amounts: Vec<Amount>,
+    log_likelihood: f64,
+}
+
+/// LoRs of a trajectory.
+#[derive(Clone, Copy, Debug, Default)]
+struct Amount {
+    /// The tracer's, those beyond the radius included.
+    tracer: f64,
+    /// Background within the radius.
+    flat: f64,
+}
+
+impl Mixture {
+    fn density(&self) -> OffsetDensity {
+        /// A smaller share tells nothing.
+        const SMALLEST: f64 = 1e-6;
+        let terms = self.terms.iter().filter(|(share, _)| *share > SMALLEST);
+        let sum: f64 = terms.clone().map(|(share, _)| share).sum();
+        OffsetDensity {
+            terms: terms
+                .map(|(share, spread)| (share / sum, *spread))
+                .collect(),
+        }
+    }
+
+    /// Background per mm^2 for each LoR of the tracer.
+    fn background(&self, trajectory: usize, radius: f64) -> f64 {
+        let Amount { tracer, flat } = self.amounts[trajectory];
+        if tracer > 0.0 {
+            flat / (PI * radius * radius * tracer)
+        } else {
+            0.0
+        }
+    }
+
+    /// Where fits begin: both shapes of the tail, from here or, at first, from several widths.
+    fn starts(&self, radius: f64) -> Vec<Vec<(f64, Spread)>> {
+        /// Widths of core and tail in radii.
+        const WIDTHS: [[f64; 2]; 3] = [[0.02, 0.06], [0.06, 0.15], [0.12, 0.25]];
+        let shapes = [Spread::Gaussian, Spread::Exponential];
+        let start = |share: f64, core: f64, tail: Spread| {
+            vec![(share, Spread::Gaussian(core)), (1.0 - share, tail)]
+        };
+        match self.terms[..] {
+            [(share, Spread::Gaussian(core)), (_, tail)] => {
+                // Equal second moments: of a tail 3 L^2, of a Gaussian sigma^2 along each axis.
+                let (wide, long) = match tail {
+                    Spread::Gaussian(sigma) => (sigma, sigma / 3.0_f64.sqrt()),
+                    Spread::Exponential(scale) => (scale * 3.0_f64.sqrt(), scale),
+                };
+                // Neither a vanished term nor equal ones could come back.
+                let share = share.clamp(0.05, 0.95);
+                let core = core.min(0.9 * wide);
+                vec![
+                    start(share, core, Spread::Gaussian(wide)),
+                    start(share, core, Spread::Exponential(long)),
+                ]
+            }
+            _ => WIDTHS
+                .iter()
+                .flat_map(|[core, tail]| {
+                    shapes.map(|shape| start(0.5, core * radius, shape(tail * radius)))
+                })
+                .collect(),
+        }
+    }
+
+    /// Expectation maximisation; LoRs beyond the radius are data that lack.
+    fn fitted(terms: Vec<(f64, Spread)>, counts: &[Counts], radius: f64) -> Self {
+        let amounts = counts.iter().map(|counts| {
+            let n: f64 = counts.bins.iter().sum();
+            Amount {
+                tracer: 0.5 * n,
+                flat: 0.5 * n,
+            }
+        });
+        let mut mixture = Self {
+            terms,
+            amounts: amounts.collect(),
+            log_likelihood: f64::NEG_INFINITY,
+        };
+        for _ in 0..STEPS.0 {
+            let before = mixture.parameters();
+            mixture.step(counts, radius);
+            let after = mixture.parameters();
+            let change =
+                |(before, after): (&f64, &f64)| (after - before).abs() <= STEPS.1 * before.abs();
+            if before.iter().zip(&after).all(change) {
+                break;
+            }
+        }
+        mixture.log_likelihood = mixture.log_likelihood_of(counts, radius);
+        mixture
+    }
+
+    /// What has to settle.
+    fn parameters(&self) -> Vec<f64> {
+        let flat: f64 = self.amounts.iter().map(|amount| amount.flat).sum();
+        let terms = self
+            .terms
+            .iter()
+            .flat_map(|(share, spread)| [*share, spread.size()]);
+        terms.chain([flat]).collect()
+    }
+
+    /// Offsets in the middle of bins, and the terms' densities there.
+    fn table(&self, radius: f64) -> Vec<(f64, Vec<f64>)> {
+        (0..BINS)
+            .map(|bin| {
+                let rho = (bin as f64 + 0.5) / BINS as f64 * radius;
+                let densities = self
+                    .terms
+                    .iter()
+                    .map(|(share, spread)| share * spread.at(rho));
+                (rho, densities.collect())
+            })
+            .collect()
+    }
+
+    fn step(&mut self, counts: &[Counts], radius: f64) {
+        let area = PI * radius * radius;
+        let table = self.table(radius);
+        // Of each term: LoRs and the sum of their statistics, first those beyond the radius.
+        let all: f64 = self.amounts.iter().map(|amount| amount.tracer).sum();
+        let beyond = |(share, spread): &(f64, Spread)| {
+            [
+                all * share * spread.beyond(radius),
+                all * share * spread.mean_beyond(radius),
+            ]
+        };
+        let mut sums: Vec<[f64; 2]> = self.terms.iter().map(beyond).collect();
+        let share_beyond: f64 = self
+            .terms
+            .iter()
+            .map(|(share, spread)| share * spread.beyond(radius))
+            .sum();
+        for (amount, counts) in self.amounts.iter_mut().zip(counts) {
+            let mut tracer = amount.tracer * share_beyond;
+            let mut flat = 0.0;
+            for (&n, (rho, densities)) in counts.bins.iter().zip(&table) {
+                let ground = amount.flat / area;
+                let sum = ground + amount.tracer * densities.iter().sum::<f64>();
+                if n <= 0.0 || sum <= 0.0 {
+                    continue;
+                }
+                flat += n * ground / sum;
+                let terms = self.terms.iter().zip(densities).zip(&mut sums);
+                for (((_, spread), density), [number, statistic]) in terms {
+                    let part = n * amount.tracer * density / sum;
+                    tracer += part;
+                    *number += part;
+                    *statistic += part * spread.statistic(*rho);
+                }
+            }
+            *amount = Amount { tracer, flat };
+        }
+        let all: f64 = sums.iter().map(|[number, _]| number).sum();
+        for ((share, spread), [number, statistic]) in self.terms.iter_mut().zip(sums) {
+            if number > 0.0 && all > 0.0 {
+                *share = number / all;
+                *spread = match spread.size_of_mean(statistic / number) {
+                    Spread::Gaussian(sigma) => {
+                        Spread::Gaussian(sigma.clamp(radius / BINS as f64, WIDEST.0 * radius))
+                    }
+                    Spread::Exponential(scale) => {
+                        Spread::Exponential(scale.clamp(radius / BINS as f64, WIDEST.1 * radius))
+                    }
+                };
+            } else {
+                *share = 0.0;
+            }
+        }
+    }
+
+    /// Of a Poisson process in the plane, but for a constant.
+    fn log_likelihood_of(&self, counts: &[Counts], radius: f64) -> f64 {
+        let table = self.table(radius);
+        let within: f64 = self
+            .terms
+            .iter()
+            .map(|(share, spread)| share * (1.0 - spread.beyond(radius)))
+            .sum();
+        let of_trajectory = |(amount, counts): (&Amount, &Counts)| {
+            let ground = amount.flat / (PI * radius * radius);
+            let logs = counts.bins.iter().zip(&table).filter(|(n, _)| **n > 0.0);
+            let logs = logs.map(|(n, (_, densities))| {
+                n * libm::log(ground + amount.tracer * densities.iter().sum::<f64>())
+            });
+            logs.sum::<f64>() - amount.tracer * within - amount.flat
+        };
+        self.amounts.iter().zip(counts).map(of_trajectory).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array2;
+    use rand::{RngExt, SeedableRng};
+    use rand_distr::{Distribution, StandardNormal};
+    use rand_pcg::Pcg64;
+
+    use super::*;
+
+    /// Detector F, centred, by the distance of its screens.
+    fn screens(separation: f64) -> Geometry {
+        Geometry::ParallelScreens {
+            x: [110.0, 494.0],
+            y: [45.0, 559.0],
+            z: [0.0, separation],
+        }
+    }
+
+    const CENTRE: [f64; 2] = [302.0, 302.0];
+
+    fn assert_close(value: f64, expected: f64, relative: f64) {
+        assert!(
+            (value / expected - 1.0).abs() <= relative,
+            "{value} is not {expected}"
+        );
+    }
+
+    #[test]
+    fn rules_are_exact_for_polynomials() {
+        for n in [1, 2, 5, 16, 24] {
+            let rule = Rule::new(n);
+            let power = |x: f64, k: usize| (0..k).fold(1.0, |product, _| product * x);
+            for k in 0..2 * n {
+                let integral = rule.integral(0.0, 1.0, &|x| power(x, k));
+                assert_close(integral, 1.0 / (k as f64 + 1.0), 1e-13);
+            }
+        }
+    }
+
+    #[test]
+    fn information_of_densities() {
+        let of = |terms: &[(f64, Spread)], background| {
+            OffsetDensity::new(terms.to_vec())
+                .unwrap()
+                .information(background)
+        };
+        // In closed form: 1 / sigma^2, and 1 / (2 L^2).
+        for size in [1e-3, 2.25, 700.0] {
+            assert_close(
+                of(&[(1.0, Spread::Gaussian(size))], 0.0) * size * size,
+                1.0,
+                1e-10,
+            );
+            assert_close(
+                of(&[(9.0, Spread::Exponential(size))], 0.0) * size * size,
+                0.5,
+                1e-10,
+            );
+        }
+        // By scipy.integrate.quad, 1e-12.
+        let forte = OffsetDensity::adac_forte();
+        let known = [
+            (0.0, 0.090_872_465_245_607_33),
+            (1e-6, 0.090_729_135_282_770_09),
+            (1e-4, 0.086_103_140_523_527_46),
+            (1e-3, 0.069_152_782_964_291_75),
+        ];
+        for (background, information) in known {
+            assert_close(forte.information(background), information, 1e-8);
+        }
+        assert!((forte.effective_sigma(0.0) - 3.32).abs() < 0.005);
+        let core = OffsetDensity::new([(1.0, Spread::Gaussian(2.25))]).unwrap();
+        assert_close(core.effective_sigma(0.0), 2.25, 1e-9);
+        // Scales far apart tell as much as each alone.
+        let mixed = of(
+            &[(0.5, Spread::Gaussian(1e-3)), (0.5, Spread::Gaussian(1e3))],
+            0.0,
+        );
+        assert_close(mixed, 0.5e6, 1e-4);
+        assert_close(forte.within(1e9), 1.0, 1e-15);
+        assert_close(core.within(2.25), 1.0 - (-0.5_f64).exp(), 1e-14);
+    }
+
+    #[test]
+    fn factors_of_the_detectors() {
+        let known = [
+            (250.0, [1.12, 1.15, 1.49]),
+            (400.0, [1.08, 1.11, 1.74]),
+            (600.0, [1.05, 1.07, 2.14]),
+            (712.0, [1.04, 1.06, 2.38]),
+        ];
+        for (separation, expected) in known {
+            let position = [CENTRE[0], CENTRE[1], 0.5 * separation];
+            let mean = screens(separation).mean_projection(position).unwrap();
+            let factors = axis_factors(&mean).unwrap();
+            for (factor, expected) in factors.into_iter().zip(expected) {
+                assert!(
+                    (factor - expected).abs() < 0.006,
+                    "{separation}: {factors:?}"
+                );
+            }
+        }
+        let ring = Geometry::Ring {
+            centre: [0.0; 2],
+            radius: 420.0,
+            z: [-117.0, 117.0],
+        };
+        let factors = axis_factors(&ring.mean_projection([0.0; 3]).unwrap()).unwrap();
+        for (factor, expected) in factors.into_iter().zip([1.40, 1.40, 1.01]) {
+            assert!((factor - expected).abs() < 0.006, "{factors:?}");
+        }
+    }
+
+    #[test]
+    fn the_rules_over_directions_are_those_of_many_directions() {
+        let ring = Geometry::Ring {
+            centre: [10.0, 0.0],
+            radius: 80.0,
+            z: [-60.0, 67.0],
+        };
+        let (mut rng, n) = (Pcg64::seed_from_u64(3), 400_000);
+        for (geometry, position) in [
+            (screens(500.0), [200.0, 400.0, 130.0]),
+            (ring, [40.0, -30.0, 20.0]),
+        ] {
+            let (mut mean, mut seen) = ([[0.0; 3]; 3], 0.0);
+            for _ in 0..n {
+                let direction = isotropic(&mut rng);
+                if meets(&geometry, position, direction) {
+                    add(&mut mean, 1.0, &projection(direction));
+                    seen += 1.0;
+                }
+            }
+            let rule = geometry.mean_projection(position).unwrap();
+            for (row, expected) in rule.iter().zip(mean) {
+                for (value, expected) in row.iter().zip(expected) {
+                    // Four standard deviations of values in [-1, 1].
+                    assert!(
+                        (value - expected / seen).abs() < 4.0 / f64::sqrt(seen),
+                        "{rule:?}"
+                    );
+                }
+            }
+        }
+    }
+
+    fn isotropic(rng: &mut Pcg64) -> [f64; 3] {
+        let z = 2.0 * rng.random::<f64>() - 1.0;
+        let (angle, sin) = (TAU * rng.random::<f64>(), (1.0 - z * z).sqrt());
+        [sin * angle.cos(), sin * angle.sin(), z]
+    }
+
+    /// Whether a line hits the detector on both sides.
+    fn meets(geometry: &Geometry, position: [f64; 3], v: [f64; 3]) -> bool {
+        let at = |k: f64| -> [f64; 3] { std::array::from_fn(|axis| position[axis] + k * v[axis]) };
+        let within = |value: f64, [from, to]: [f64; 2]| from <= value && value <= to;
+        match *geometry {
+            Geometry::ParallelScreens { x, y, z } => z.iter().all(|z| {
+                let [hit_x, hit_y, _] = at((z - position[2]) / v[2]);
+                within(hit_x, x) && within(hit_y, y)
+            }),
+            Geometry::Ring { centre, radius, z } => {
+                let (x, y) = (position[0] - centre[0], position[1] - centre[1]);
+                let (a, b) = (v[0] * v[0] + v[1] * v[1], x * v[0] + y * v[1]);
+                let root = (b * b - a * (x * x + y * y - radius * radius)).sqrt();
+                [(-b + root) / a, (-b - root) / a]
+                    .into_iter()
+                    .all(|k| within(at(k)[2], z))
+            }
+        }
+    }
+
+    #[test]
+    fn random_pairs_are_as_dense_as_points_on_the_detector() {
+        // Of the pairs, those that pass a point within a radius, by direction weighed with the tracer's.
+        let (mut rng, n, radius) = (Pcg64::seed_from_u64(4), 2_000_000, 30.0);
+        let ring = Geometry::Ring {
+            centre: [0.0; 2],
+            radius: 200.0,
+            z: [-100.0, 100.0],
+        };
+        for (geometry, position) in [
+            (screens(400.0), [250.0, 330.0, 150.0]),
+            (ring, [40.0, 20.0, -10.0]),
+        ] {
+            let mut near = 0.0;
+            for _ in 0..n {
+                let mut random = |[from, to]: [f64; 2]| from + (to - from) * rng.random::<f64>();
+                let [[x1, y1, z1], [x2, y2, z2]] = match geometry {
+                    Geometry::ParallelScreens { x, y, z } => z.map(|z| [random(x), random(y), z]),
+                    Geometry::Ring { radius, z, .. } => [0, 1].map(|_| {
+                        let angle = random([0.0, TAU]);
+                        [radius * angle.cos(), radius * angle.sin(), random(z)]
+                    }),
+                };
+                let line = Line::new(&[0.0, x1, y1, z1, x2, y2, z2]).unwrap();
+                near += f64::from(u8::from(line.offset(position).1 < radius));
+            }
+            let rays = geometry.rays(position).unwrap();
+            let density: f64 = rays.iter().map(|ray| ray.weight * ray.random).sum();
+            assert_close(near / f64::from(n) / (PI * radius * radius), density, 0.03);
+        }
+    }
+
+    #[test]
+    fn bounds_have_their_formula_and_say_what_is_wrong() {
+        let forte = OffsetDensity::adac_forte();
+        let position = [CENTRE[0], CENTRE[1], 300.0];
+        let mean = screens(600.0).mean_projection(position).unwrap();
+        let factors = axis_factors(&mean).unwrap();
+        let alone = Bound::from_geometry(&screens(600.0), position, &forte, 0.8, 0.0).unwrap();
+        let flat = Bound::new(&mean, &forte, 0.8, 0.0).unwrap();
+        for axis in 0..3 {
+            let expected = factors[axis] * forte.effective_sigma(0.0) / (0.8 * 200.0_f64).sqrt();
+            assert_close(alone.sigma(200.0)[axis], expected, 1e-9);
+            assert_close(
+                flat.covariance(200.0)[axis][axis],
+                expected * expected,
+                1e-9,
+            );
+        }
+        // At 20, 60 and 85 %, random pairs cost up to a few hundredths of the information.
+        for (random, from, to) in [(0.2, 1.000_5, 1.01), (0.6, 1.002, 1.02), (0.85, 1.01, 1.06)] {
+            let share = 1.0 - random;
+            let without =
+                Bound::from_geometry(&screens(600.0), position, &forte, share, 0.0).unwrap();
+            let with =
+                Bound::from_geometry(&screens(600.0), position, &forte, share, random).unwrap();
+            let cost = with.covariance(1.0)[0][0] / without.covariance(1.0)[0][0];
+            assert!(from < cost && cost < to, "{cost}");
+        }
+        let wrong = |position, share, random| {
+            Bound::from_geometry(&screens(600.0), position, &forte, share, random).is_err()
+        };
+        assert!(
+            wrong([0.0; 3], 0.5, 0.0) && wrong(position, 0.0, 0.0) && wrong(position, 0.6, 0.5)
+        );
+        assert!(wrong(position, f64::NAN, 0.0) && wrong(position, 0.5, f64::NAN));
+        let parallel = projection([0.0, 0.0, 1.0]);
+        assert!(Bound::new(&parallel, &forte, 1.0, 0.0).is_err());
+        assert_eq!(axis_factors(&parallel), None);
+        assert!(Bound::new(&mean, &forte, 1.0, -1.0).is_err());
+        for terms in [
+            vec![],
+            vec![(0.0, Spread::Gaussian(1.0))],
+            vec![(1.0, Spread::Exponential(-1.0))],
+        ] {
+            assert!(OffsetDensity::new(terms).is_err());
+        }
+    }
+
+    #[test]
+    fn windows_grow_until_motion_blurs_more_than_the_bound() {
+        let mean = screens(600.0)
+            .mean_projection([302.0, 302.0, 300.0])
+            .unwrap();
+        let bound = Bound::new(&mean, &OffsetDensity::adac_forte(), 0.8, 0.0).unwrap();
+        let (speed, rate) = (0.25, 30.0);
+        let n = bound.largest_window(speed, rate);
+        assert_close(bound.sigma(n)[0], speed * n / rate / 12.0_f64.sqrt(), 1e-12);
+        assert_eq!(
+            [0, 1, 2, 3, 4].map(motion_factor),
+            [1.0, 1.0, 2.25, 2.25, 225.0 / 64.0]
+        );
+    }
+
+    /// An offset of the Forte's mixture: its length.
+    fn offset(rng: &mut Pcg64) -> f64 {
+        let log = |rng: &mut Pcg64| -libm::log(1.0 - rng.random::<f64>());
+        if rng.random::<f64>() < 0.45 {
+            2.25 * (2.0 * log(rng)).sqrt()
+        } else {
+            3.5 * (log(rng) + log(rng))
+        }
+    }
+
+    /// A LoR of an isotropic tracer in F that both screens see, or a random pair.
+    fn lor(rng: &mut Pcg64, geometry: &Geometry, position: Option<[f64; 3]>, t: f64) -> [f64; 7] {
+        let Geometry::ParallelScreens { x, y, z } = *geometry else {
+            panic!("screens")
+        };
+        let Some(position) = position else {
+            let mut random = |[from, to]: [f64; 2]| from + (to - from) * rng.random::<f64>();
+            return [t, random(x), random(y), z[0], random(x), random(y), z[1]];
+        };
+        let v = loop {
+            let v = isotropic(rng);
+            if meets(geometry, position, v) {
+                break v;
+            }
+        };
+        // A direction across it.
+        let across = loop {
+            let gauss: [f64; 3] = std::array::from_fn(|_| StandardNormal.sample(rng));
+            let along = dot(gauss, v);
+            let across: [f64; 3] = std::array::from_fn(|axis| gauss[axis] - along * v[axis]);
+            let length = dot(across, across).sqrt();
+            if length > 1e-3 {
+                break across.map(|value| value / length);
+            }
+        };
+        let rho = offset(rng);
+        let end = |z: f64| -> [f64; 3] {
+            let k = (z - position[2]) / v[2];
+            std::array::from_fn(|axis| position[axis] + rho * across[axis] + k * v[axis])
+        };
+        let ([x1, y1, z1], [x2, y2, z2]) = (end(z[0]), end(z[1]));
+        [t, x1, y1, z1, x2, y2, z2]
+    }
+
+    #[test]
+    fn likeliest_positions_scatter_as_the_bound_says() {
+        const WINDOWS: usize = 2_000;
+        const SIZE: usize = 400;
+        let (geometry, position, share) = (screens(600.0), [302.0, 302.0, 300.0], 0.8);
+        let density = OffsetDensity::adac_forte();
+        let bound =
+            Bound::from_geometry(&geometry, position, &density, share, 1.0 - share).unwrap();
+        let rays = geometry.rays(position).unwrap();
+        let random: f64 = rays.iter().map(|ray| ray.weight * ray.random).sum();
+        let background = (1.0 - share) / share * random;
+        let errors: Vec<[f64; 3]> = (0..WINDOWS as u64)
+            .into_par_iter()
+            .map(|seed| {
+                let mut rng = Pcg64::seed_from_u64(seed);
+                let lines: Vec<Line> = (0..SIZE)
+                    .map(|_| {
+                        let tracer = (rng.random::<f64>() < share).then_some(position);
+                        Line::new(&lor(&mut rng, &geometry, tracer, 0.0)).unwrap()
+                    })
+                    .collect();
+                // From 2 mm beside.
+                let start = position.map(|value| value + 2.0);
+                let path = Path {
+                    middle: 0.0,
+                    half: 0.0,
+                    terms: [start, [0.0; 3]],
+                };
+                let found = locate::<3>(&lines, path, &density, background, 60.0).unwrap();
+                std::array::from_fn(|axis| found.path.terms[0][axis] - position[axis])
+            })
+            .collect();
+        let sigma = bound.sigma(SIZE as f64);
+        for axis in 0..3 {
+            let n = WINDOWS as f64;
+            let squares: f64 = errors.iter().map(|error| error[axis] * error[axis]).sum();
+            let mean = errors.iter().map(|error| error[axis]).sum::<f64>() / n;
+            println!(
+                "axis {axis}: {:.4} of {:.4} mm",
+                (squares / n).sqrt(),
+                sigma[axis]
+            );
+            assert_close((squares / n).sqrt(), sigma[axis], 0.05);
+            assert!(mean.abs() < 4.0 * sigma[axis] / n.sqrt());
+        }
+    }
+
+    /// Two tracers that move, with shares of 0.5 and 0.3.
+    fn recording(n: u32, speed: f64) -> (LineData, PointData) {
+        let mut rng = Pcg64::seed_from_u64(5);
+        let geometry = screens(600.0);
+        let at = |tracer: usize, t: f64| {
+            [[280.0, 260.0, 300.0], [330.0, 350.0, 320.0]][tracer].map(|value| value + speed * t)
+        };
+        let (mut lors, mut points) = (Vec::new(), Vec::new());
+        for k in 0..n {
+            let t = f64::from(k) / 30.0;
+            let tracer = match rng.random::<f64>() {
+                u if u < 0.5 => Some(at(0, t)),
+                u if u < 0.8 => Some(at(1, t)),
+                _ => None,
+            };
+            lors.push(lor(&mut rng, &geometry, tracer, t));
+            if k % 100 == 0 {
+                for tracer in 0..2 {
+                    // Tracked with errors.
+                    let [x, y, z] = at(tracer, t).map(|value| {
+                        let error: f64 = StandardNormal.sample(&mut rng);
+                        value + 1.5 * error
+                    });
+                    points.push([t, x, y, z, tracer as f64]);
+                }
+            }
+        }
+        let lors = LineData::new(Array2::from(lors)).unwrap();
+        (
+            lors,
+            PointData::with_columns(Array2::from(points), &["label"]).unwrap(),
+        )
+    }
+
+    #[test]
+    fn noise_is_found_again() {
+        for speed in [0.0, 0.02] {
+            let (lors, points) = recording(60_000, speed);
+            let noise = NoiseFit::new().run(&lors, &points).unwrap();
+            println!("{:?} {}", noise.density, noise.density.effective_sigma(0.0));
+            let forte = OffsetDensity::adac_forte();
+            assert_close(
+                noise.density.effective_sigma(0.0),
+                forte.effective_sigma(0.0),
+                0.02,
+            );
+            assert!(matches!(noise.density.terms()[1].1, Spread::Exponential(_)));
+            for (tracer, share) in noise.tracers.iter().zip([0.5, 0.3]) {
+                println!(
+                    "{} {} {:e} {:?}",
+                    tracer.share, tracer.lors, tracer.background, tracer.position
+                );
+                assert_close(tracer.share, share, 0.03);
+                let bound = tracer.bound(&noise.density).unwrap().sigma(400.0);
+                let position = tracer.position;
+                let exact =
+                    Bound::from_geometry(&screens(600.0), position, &forte, share, 0.2).unwrap();
+                for (sigma, exact) in bound.into_iter().zip(exact.sigma(400.0)) {
+                    assert_close(sigma, exact, 0.03);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn one_known_position_is_enough_and_none_is_an_error() {
+        let (lors, _) = recording(8_000, 0.0);
+        let one = PointData::new(ndarray::array![[0.0, 280.0, 260.0, 300.0]]).unwrap();
+        let noise = NoiseFit::new().run(&lors, &one).unwrap();
+        assert_eq!((noise.tracers.len(), noise.radius), (1, LARGEST_RADIUS));
+        assert_close(noise.tracers[0].share, 0.5, 0.1);
+        let none = PointData::new(Array2::zeros((0, 4))).unwrap();
+        assert!(NoiseFit::new().run(&lors, &none).is_err());
+        assert!(
+            NoiseFit::new()
+                .run(&LineData::new(Array2::zeros((0, 7))).unwrap(), &one)
+                .is_err()
+        );
+        let far = PointData::new(ndarray::array![[0.0, -9e3, 260.0, 300.0]]).unwrap();
+        assert!(NoiseFit::new().run(&lors, &far).is_err());
+        assert!(NoiseFit::new().radius(-1.0).run(&lors, &one).is_err());
+        assert!(NoiseFit::new().window(1).run(&lors, &one).is_err());
+    }
 }
