@@ -35,6 +35,11 @@ pub(crate) fn trials() -> Vec<Trial> {
         Needs::Nothing,
         not_finite,
     ));
+    trials.extend(on_every_backend(
+        "pipeline::a_recording_in_blocks_gives_what_it_gives_in_one_piece",
+        Needs::Nothing,
+        blocks,
+    ));
     trials.extend([
         trial(
             "pipeline::real_recording_one_pass_gives_two_circles",
@@ -120,6 +125,56 @@ fn simulated_tracers(backend: &Backend) {
         found.false_points
     );
     assert!(found.mean() < 1.5, "mean error {}", found.mean());
+}
+
+fn blocks(backend: &Backend) {
+    let lors = simulation().lors.slice_rows(0..4_000).unwrap();
+    let (pept_ml, count) = recipe("pept-ml", 2.0);
+    let (birmingham, _) = recipe_of_one("birmingham");
+    let ends_in_a_filter = Pipeline::new().then(Cutpoints::new(0.2));
+    let (production, _) = recipe_of_one("production");
+    for (pipeline, sampling) in [
+        (&pept_ml, count),
+        (&pept_ml, Sampling::time(7.0).overlap_time(5.0)),
+        (&birmingham, Sampling::adaptive(5.0, 90).overlap_time(1.0)),
+        (&birmingham, Sampling::count(40).overlap(-33)),
+        (&birmingham, Sampling::List(vec![100; 7])),
+        (&birmingham, Sampling::count(4_001)),
+        (&ends_in_a_filter, Sampling::count(300)),
+        (&production, Sampling::Whole),
+    ] {
+        let pipeline = pipeline.clone().backend(backend.clone());
+        let whole = lors.clone().with_sampling(sampling.clone()).unwrap();
+        let (expected, report) = pipeline.run(whole, &|_| ()).unwrap();
+        for size in [7, 640, 10_000] {
+            let mut start = 0;
+            let next = || {
+                let end = (start + size).min(4_000);
+                let block = (start < end).then(|| lors.slice_rows(start..end).unwrap());
+                start = end;
+                Ok(block)
+            };
+            let (found, read) = pipeline
+                .run_blocks(next, sampling.clone(), &|_| ())
+                .unwrap();
+            assert_eq!(found, expected, "{sampling} in blocks of {size}");
+            assert_eq!((read.rows, read.samples), (report.rows, report.samples));
+            assert_eq!(read.time_span, report.time_span);
+        }
+    }
+    let broken = || Err(Error::Columns("the reader's error".into()));
+    let error = pept_ml.run_blocks(broken, Sampling::count(400), &|_| ());
+    assert!(
+        error
+            .unwrap_err()
+            .to_string()
+            .contains("the reader's error")
+    );
+}
+
+fn recipe_of_one(name: &str) -> (Pipeline, Option<Sampling>) {
+    let recipe = Recipe::built_in(name).unwrap();
+    (recipe.pipeline().unwrap(), recipe.sampling().unwrap())
 }
 
 fn real_recording(

@@ -6,6 +6,7 @@
 mod attributes;
 mod cells;
 mod column;
+mod cutter;
 mod sampling;
 mod table;
 
@@ -13,9 +14,10 @@ pub use attributes::{Attribute, Attributes};
 pub(crate) use cells::check_memory;
 pub use cells::{Cells, Pixels, Voxels};
 pub use column::Column;
+pub(crate) use cutter::Cutter;
 pub use sampling::Sampling;
-pub(crate) use table::array_of_rows;
 pub use table::{Contents, LineData, Lines, PointData, Points, Table};
+pub(crate) use table::{Stacker, array_of_rows};
 
 use std::ops::Range;
 

@@ -154,7 +154,12 @@ impl Sampling {
             }
         }
         match *self {
-            Self::Time { window, overlap } => windows(times, window, overlap),
+            Self::Time { window, overlap } => {
+                let Some(&first) = times.first() else {
+                    return Ok(Vec::new());
+                };
+                Ok(windows(times, window, overlap, first, &mut 0.0)?)
+            }
             Self::Adaptive {
                 window,
                 overlap,
@@ -219,8 +224,15 @@ impl Sampling {
 /// More windows than this are a mistake, and would fill the memory.
 const MOST_WINDOWS: usize = 1 << 25;
 
-fn windows(times: &[f64], window: f64, overlap: f64) -> Result<Vec<Range<usize>>> {
-    let (Some(&first), Some(&last)) = (times.first(), times.last()) else {
+/// The windows from number `k` on, counted from time `first`, that end within these times; `k` becomes the number of the next one.
+pub(super) fn windows(
+    times: &[f64],
+    window: f64,
+    overlap: f64,
+    first: f64,
+    k: &mut f64,
+) -> Result<Vec<Range<usize>>> {
+    let Some(&last) = times.last() else {
         return Ok(Vec::new());
     };
     let step = window - overlap;
@@ -237,9 +249,9 @@ fn windows(times: &[f64], window: f64, overlap: f64) -> Result<Vec<Range<usize>>
         return too_many();
     }
     let mut ranges = Vec::new();
-    let (mut start_row, mut end_row, mut k) = (0, 0, 0.0);
+    let (mut start_row, mut end_row) = (0, 0);
     loop {
-        let start = first + k * step;
+        let start = first + *k * step;
         let end = start + window;
         if end > last {
             return Ok(ranges);
@@ -252,11 +264,11 @@ fn windows(times: &[f64], window: f64, overlap: f64) -> Result<Vec<Range<usize>>
         end_row += times[end_row..].partition_point(|&t| t < end);
         if start_row < end_row {
             ranges.push(start_row..end_row);
-            k += 1.0;
+            *k += 1.0;
         } else {
             // Nothing until the next row: skip the windows that end before it, but for rounding.
             let next = ((times[start_row] - first - window) / step).floor() - 1.0;
-            k = next.max(k + 1.0);
+            *k = next.max(*k + 1.0);
         }
     }
 }
@@ -270,7 +282,12 @@ fn within(times: &[f64], holds: impl Fn(f64) -> bool) -> usize {
     n.min(times.len())
 }
 
-fn adaptive(times: &[f64], window: f64, overlap: f64, max_rows: usize) -> Vec<Range<usize>> {
+pub(super) fn adaptive(
+    times: &[f64],
+    window: f64,
+    overlap: f64,
+    max_rows: usize,
+) -> Vec<Range<usize>> {
     let mut ranges = Vec::new();
     let mut start = 0;
     while start < times.len() {
@@ -332,7 +349,7 @@ mod tests {
             Sampling::count(0).ranges(10).unwrap(),
             [Range { start: 0, end: 10 }]
         );
-        assert_eq!(Sampling::count(11).ranges(10).unwrap(), []);
+        assert!(Sampling::count(11).ranges(10).unwrap().is_empty());
     }
 
     #[test]

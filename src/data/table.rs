@@ -440,39 +440,82 @@ impl<C: Contents> Table<C> {
     /// # Errors
     /// [`Error::Columns`] if the columns differ.
     pub fn stack(tables: Vec<Self>) -> Result<Self> {
-        let [first, others @ ..] = tables.as_slice() else {
-            let n = C::COLUMNS.len();
-            return Self::new(Array2::zeros((0, n)))?.with_sampling(Sampling::Ranges(Vec::new()));
-        };
-        if others.is_empty() {
-            return Ok(first.clone());
+        let mut stacker = Stacker::default();
+        let n_values = tables.iter().map(|table| table.values().len()).sum();
+        if tables.len() > 1 {
+            stacker.values.reserve(n_values);
         }
-        if let Some(other) = others.iter().find(|other| other.columns != first.columns) {
+        for table in tables {
+            stacker.push(table)?;
+        }
+        stacker.finish()
+    }
+
+    /// The same table, whose first sample has a number in a run.
+    pub(crate) fn with_first_sample(self, first_sample: usize) -> Self {
+        Self {
+            first_sample,
+            ..self
+        }
+    }
+}
+
+/// [`Table::stack`] of tables that come one after another.
+#[derive(Debug)]
+pub(crate) struct Stacker<C> {
+    /// Its columns count, of several tables also those of its attributes that are left.
+    first: Option<Table<C>>,
+    values: Vec<f64>,
+    ranges: Vec<Range<usize>>,
+}
+
+impl<C> Default for Stacker<C> {
+    fn default() -> Self {
+        Self {
+            first: None,
+            values: Vec::new(),
+            ranges: Vec::new(),
+        }
+    }
+}
+
+impl<C: Contents> Stacker<C> {
+    pub(crate) fn push(&mut self, table: Table<C>) -> Result<()> {
+        let Some(first) = &mut self.first else {
+            self.first = Some(table);
+            return Ok(());
+        };
+        if table.columns != first.columns {
             return Err(Error::Columns(format!(
                 "cannot stack tables with different columns: {} and {}",
                 first.columns.join(" "),
-                other.columns.join(" ")
+                table.columns.join(" ")
             )));
         }
-        let mut attributes = first.attributes.clone();
-        attributes.retain(|name, value| {
-            !name.starts_with('_')
-                && others
-                    .iter()
-                    .all(|other| other.attributes.get(name) == Some(value))
-        });
-        let mut values = Vec::with_capacity(tables.iter().map(|table| table.values().len()).sum());
-        let mut ranges = Vec::with_capacity(tables.len());
-        let mut start = 0;
-        for table in &tables {
-            values.extend_from_slice(table.values());
-            ranges.push(start..start + table.n_rows());
-            start += table.n_rows();
+        if self.ranges.is_empty() {
+            self.values.extend_from_slice(first.values());
+            self.ranges.push(0..first.n_rows());
+            first.attributes.retain(|name, _| !name.starts_with('_'));
+            *first = first.empty();
         }
-        let rows = array_of_rows(values, first.columns.len());
-        Self::with_all_columns(rows, Arc::clone(&first.columns))?
-            .with_attributes(attributes)
-            .with_sampling(Sampling::Ranges(ranges))
+        first
+            .attributes
+            .retain(|name, value| table.attributes.get(name) == Some(value));
+        self.values.extend_from_slice(table.values());
+        let start = self.ranges.last().map_or(0, |range| range.end);
+        self.ranges.push(start..start + table.n_rows());
+        Ok(())
+    }
+
+    pub(crate) fn finish(self) -> Result<Table<C>> {
+        match self.first {
+            None => Table::new(Array2::zeros((0, C::COLUMNS.len())))?
+                .with_sampling(Sampling::Ranges(Vec::new())),
+            Some(first) if self.ranges.is_empty() => Ok(first),
+            Some(first) => first
+                .with_rows(array_of_rows(self.values, first.columns.len()))?
+                .with_sampling(Sampling::Ranges(self.ranges)),
+        }
     }
 }
 

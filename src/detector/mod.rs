@@ -1,5 +1,6 @@
 //! Detector physics.
 
+pub mod bound;
 mod efficiency;
 pub mod simulator;
 

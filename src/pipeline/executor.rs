@@ -4,10 +4,12 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 
-use super::step::{AnyFilter, Role};
+use super::step::{AnyFilter, Role, Step};
 use super::{Context, Pipeline, registry};
 use crate::Backend;
-use crate::data::{Data, Element, Kind};
+use crate::data::{
+    Cutter, Data, Element, Kind, LineData, Lines, PointData, Points, Sampling, Stacker,
+};
 use crate::error::{Error, Result};
 
 /// Samples that are in flight together, few enough for memory.
@@ -24,9 +26,15 @@ pub struct Progress {
     pub total: usize,
 }
 
-/// What happened in each step of a run.
+/// What went into a run, and what happened in each step.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Report {
+    /// Rows of the input.
+    pub rows: usize,
+    /// Samples of the input.
+    pub samples: usize,
+    /// The input's smallest and largest time (ms).
+    pub time_span: Option<(f64, f64)>,
     /// In the order of the pipeline.
     pub steps: Vec<StepReport>,
 }
@@ -71,16 +79,62 @@ pub(super) fn run(
     input: Data,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<(Data, Report)> {
-    pipeline.check(match &input {
+    check(pipeline, &input)?;
+    let report = Report {
+        rows: input.n_rows(),
+        samples: input.n_samples(),
+        time_span: input.time_span(),
+        steps: Vec::new(),
+    };
+    let (data, steps) = all_steps(pipeline, Input::Whole(input), progress)?;
+    Ok((data, Report { steps, ..report }))
+}
+
+/// What gives the blocks of a recording.
+pub(super) type Blocks<'a> = &'a mut (dyn FnMut() -> Result<Option<LineData>> + Send);
+
+/// As [`run`], on a recording that comes in blocks: the first filters see the samples that are complete, and only what they give is
+/// kept. A pipeline that starts with a reducer needs everything at once.
+pub(super) fn run_blocks(
+    pipeline: &Pipeline,
+    blocks: Blocks<'_>,
+    sampling: Sampling,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<(Data, Report)> {
+    let first = match blocks()? {
+        Some(block) => block,
+        None => LineData::new(ndarray::Array2::zeros((0, 7)))?,
+    };
+    check(pipeline, &first.empty().into())?;
+    let mut stream = Stream {
+        blocks,
+        empty: first.empty(),
+        cutter: Some(Cutter::new(sampling)),
+        first: Some(first),
+        ready: None,
+        report: Report::default(),
+    };
+    if pipeline.transformers().first().is_none_or(Step::is_reducer) {
+        let whole = stream.read_all()?;
+        return run(pipeline, whole.into(), progress);
+    }
+    let (data, steps) = all_steps(pipeline, Input::Stream(&mut stream), progress)?;
+    Ok((
+        data,
+        Report {
+            steps,
+            ..stream.report
+        },
+    ))
+}
+
+/// Steps and their kinds, then columns: those that are missing show on a table without rows, before any work. Steps of others need not
+/// take one: up to the first of them.
+fn check(pipeline: &Pipeline, input: &Data) -> Result<()> {
+    pipeline.check(match input {
         Data::List(_) => Kind::Any,
         table => table.kind(),
     })?;
-    check_columns(pipeline, &input)?;
-    all_steps(pipeline, input, progress)
-}
-
-/// Columns that are missing show on a table without rows, before any work. Steps of others need not take one: up to the first of them.
-fn check_columns(pipeline: &Pipeline, input: &Data) -> Result<()> {
     let known = pipeline
         .transformers()
         .iter()
@@ -91,85 +145,270 @@ fn check_columns(pipeline: &Pipeline, input: &Data) -> Result<()> {
     };
     // What steps say about it is not worth a word.
     let silent = tracing::subscriber::NoSubscriber::default();
-    let run = || all_steps(&known, input.empty(), &|_| ());
+    let run = || all_steps(&known, Input::Whole(input.empty()), &|_| ());
     tracing::subscriber::with_default(silent, run)?;
     Ok(())
 }
 
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
+enum Input<'a, 'b> {
+    Whole(Data),
+    Stream(&'a mut Stream<'b>),
+}
+
 fn all_steps(
     pipeline: &Pipeline,
-    input: Data,
+    mut input: Input<'_, '_>,
     progress: &(dyn Fn(Progress) + Sync),
-) -> Result<(Data, Report)> {
-    let tallies: Vec<Tally> = pipeline
-        .transformers()
-        .iter()
-        .map(|_| Tally::default())
-        .collect();
+) -> Result<(Data, Vec<StepReport>)> {
+    let steps = pipeline.transformers();
+    let tallies: Vec<Tally> = steps.iter().map(|_| Tally::default()).collect();
     let run = Run {
         pipeline,
         tallies: &tallies,
         progress,
     };
-    let mut data = input;
     let mut next = 0;
-    while let Some(step) = pipeline.transformers().get(next) {
-        match step.role() {
-            Role::Reducer(reducer) => {
+    while let Some(step) = steps.get(next) {
+        input = Input::Whole(match (step.role(), input) {
+            (Role::Reducer(reducer), input) => {
+                let data = match input {
+                    Input::Whole(data) => data,
+                    Input::Stream(stream) => stream.read_all()?.into(),
+                };
                 let (start, rows_in) = (Instant::now(), data.n_rows());
-                data = reducer
+                let data = reducer
                     .apply(data, &run.context(next, 0))
                     .map_err(|error| run.at_step(next, error))?;
                 tallies[next].add(start, rows_in, data.n_rows());
                 next += 1;
+                data
             }
-            Role::Filter(_) => {
-                let filters: Vec<Placed<'_>> = (next..)
-                    .zip(&pipeline.transformers()[next..])
+            (Role::Filter(_), input) => {
+                let mut filters: Vec<Placed<'_>> = (next..)
+                    .zip(&steps[next..])
                     .map_while(|(n, step)| match step.role() {
                         Role::Filter(filter) => Some((n, filter)),
                         Role::Reducer(_) => None,
                     })
                     .collect();
-                let for_data = match (next, &data) {
-                    (0, Data::Lines(_) | Data::Points(_)) => filters[0]
-                        .1
-                        .for_data(&data)
-                        .map_err(|error| run.at_step(0, error))?,
+                let for_data = match &input {
+                    Input::Whole(data @ (Data::Lines(_) | Data::Points(_))) if next == 0 => filters
+                        [0]
+                    .1
+                    .for_data(data)
+                    .map_err(|error| run.at_step(0, error))?,
                     _ => None,
                 };
-                let mut filters = filters;
                 if let Some(filter) = &for_data {
                     filters[0].1 = filter;
                 }
                 next += filters.len();
-                data = Data::List(run.filters(&filters, &data)?);
+                let stacks = steps.get(next).is_some_and(Step::stacks);
+                match input {
+                    Input::Whole(data) => run.filters(&filters, &mut Groups::of(&data), stacks)?,
+                    Input::Stream(stream) => {
+                        run.filters(&filters, &mut Groups::Stream(stream), stacks)?
+                    }
+                }
+            }
+        });
+    }
+    let data = match input {
+        Input::Whole(data) => data,
+        Input::Stream(stream) => stream.read_all()?.into(),
+    };
+    let report = |(step, tally): (&Step, &Tally)| StepReport {
+        name: step.name(),
+        backend: match step.role() {
+            Role::Filter(filter) if filter.batch_size(&pipeline.backend) > 1 => {
+                pipeline.backend.name()
+            }
+            _ => "cpu",
+        },
+        seconds: std::time::Duration::from_nanos(tally.nanoseconds.load(Ordering::Relaxed))
+            .as_secs_f64(),
+        rows_in: tally.rows_in.load(Ordering::Relaxed),
+        rows_out: tally.rows_out.load(Ordering::Relaxed),
+    };
+    Ok((data, steps.iter().zip(&tallies).map(report).collect()))
+}
+
+/// A recording in blocks, and the samples that are complete.
+struct Stream<'a> {
+    blocks: Blocks<'a>,
+    /// No rows, its columns.
+    empty: LineData,
+    /// Until the end.
+    cutter: Option<Cutter>,
+    /// The first block, which was looked at.
+    first: Option<LineData>,
+    /// Samples, and how many of them are done.
+    ready: Option<(LineData, usize)>,
+    /// Rows, samples and times so far.
+    report: Report,
+}
+
+impl Stream<'_> {
+    fn next_block(&mut self) -> Result<Option<LineData>> {
+        let block = match self.first.take() {
+            Some(block) => Some(block),
+            None => (self.blocks)()?,
+        };
+        if let Some(block) = &block {
+            self.report.rows += block.n_rows();
+            if let Some((first, last)) = block.time_span() {
+                let (start, end) = self.report.time_span.unwrap_or((first, last));
+                self.report.time_span = Some((start.min(first), end.max(last)));
+            }
+        }
+        Ok(block)
+    }
+
+    /// Up to `size` samples, and the number of the first one.
+    fn next_group(&mut self, size: usize) -> Result<Option<(usize, Data)>> {
+        loop {
+            if let Some((table, done)) = &mut self.ready {
+                let end = table.n_samples().min(*done + size);
+                if *done < end {
+                    let group = table.select_samples(*done..end);
+                    *done = end;
+                    return Ok(Some((group.first_sample(), group.into())));
+                }
+                self.ready = None;
+            }
+            let Some(mut cutter) = self.cutter.take() else {
+                return Ok(None);
+            };
+            let samples = match self.next_block()? {
+                Some(block) => {
+                    let samples = cutter.add(&block)?;
+                    self.cutter = Some(cutter);
+                    samples
+                }
+                None => cutter.finish()?,
+            };
+            if let Some(table) = samples {
+                self.report.samples += table.n_samples();
+                self.ready = Some((table, 0));
             }
         }
     }
-    let steps = pipeline
-        .transformers()
-        .iter()
-        .zip(&tallies)
-        .map(|(step, tally)| StepReport {
-            name: step.name(),
-            backend: match step.role() {
-                Role::Filter(filter) if filter.batch_size(&pipeline.backend) > 1 => {
-                    pipeline.backend.name()
+
+    /// All that is left, in one piece.
+    fn read_all(&mut self) -> Result<LineData> {
+        let mut stacker = Stacker::default();
+        while let Some(block) = self.next_block()? {
+            stacker.push(block)?;
+        }
+        let whole = stacker.finish()?.into_one_sample();
+        match self.cutter.take() {
+            Some(cutter) => whole.with_sampling(cutter.into_sampling()),
+            None => Ok(whole),
+        }
+    }
+}
+
+/// Samples in groups.
+enum Groups<'a, 'b> {
+    Data {
+        data: &'a Data,
+        done: usize,
+        total: usize,
+    },
+    Stream(&'a mut Stream<'b>),
+}
+
+impl<'a> Groups<'a, '_> {
+    fn of(data: &'a Data) -> Self {
+        Self::Data {
+            data,
+            done: 0,
+            total: data.n_samples(),
+        }
+    }
+
+    /// Up to `size` samples, and the number of the first one.
+    fn next(&mut self, size: usize) -> Result<Option<(usize, Data)>> {
+        match self {
+            Self::Stream(stream) => stream.next_group(size),
+            Self::Data { data, done, total } => {
+                let (first, end) = (*done, (*total).min(*done + size));
+                *done = end;
+                Ok((first < end).then(|| (data.first_sample() + first, data.select(first..end))))
+            }
+        }
+    }
+
+    fn is_table(&self) -> bool {
+        !matches!(
+            self,
+            Self::Data {
+                data: Data::List(_),
+                ..
+            }
+        )
+    }
+
+    /// No rows, the same columns.
+    fn empty(&self) -> Data {
+        match self {
+            Self::Data { data, .. } => data.empty(),
+            Self::Stream(stream) => stream.empty.clone().into(),
+        }
+    }
+
+    /// Samples that are known so far.
+    fn total(&self) -> usize {
+        match self {
+            Self::Data { total, .. } => *total,
+            Self::Stream(stream) => stream.report.samples,
+        }
+    }
+}
+
+/// What filters gave: a list, or one table where the next step would stack it anyway.
+enum Collected {
+    List(Vec<Data>),
+    Lines(Stacker<Lines>),
+    Points(Stacker<Points>),
+}
+
+impl Collected {
+    fn push(&mut self, data: Data, stacks: bool) -> Result<()> {
+        if !stacks {
+            if let Self::List(list) = self {
+                list.push(data);
+            }
+            return Ok(());
+        }
+        for table in data.flatten() {
+            match (&mut *self, table) {
+                (Self::List(list), Data::Lines(table)) if list.is_empty() => {
+                    let mut stacker = Stacker::default();
+                    stacker.push(table)?;
+                    *self = Self::Lines(stacker);
                 }
-                _ => "cpu",
-            },
-            seconds: std::time::Duration::from_nanos(tally.nanoseconds.load(Ordering::Relaxed))
-                .as_secs_f64(),
-            rows_in: tally.rows_in.load(Ordering::Relaxed),
-            rows_out: tally.rows_out.load(Ordering::Relaxed),
-        });
-    Ok((
-        data,
-        Report {
-            steps: steps.collect(),
-        },
-    ))
+                (Self::List(list), Data::Points(table)) if list.is_empty() => {
+                    let mut stacker = Stacker::default();
+                    stacker.push(table)?;
+                    *self = Self::Points(stacker);
+                }
+                (Self::Lines(stacker), table) => stacker.push(LineData::from_data(table)?)?,
+                (Self::Points(stacker), table) => stacker.push(PointData::from_data(table)?)?,
+                (Self::List(list), other) => list.push(other),
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Data> {
+        Ok(match self {
+            Self::List(list) => Data::List(list),
+            Self::Lines(stacker) => stacker.finish()?.into(),
+            Self::Points(stacker) => stacker.finish()?.into(),
+        })
+    }
 }
 
 struct Run<'a> {
@@ -198,88 +437,94 @@ impl Run<'_> {
         }
     }
 
-    /// Consecutive filters over the samples of a table, or over the members of a list.
+    /// Consecutive filters over the samples of a table or a recording, or over the members of a list.
     ///
-    /// A first filter whose samples share work gets batches of them. On a GPU it gets the next batch while the others work on
-    /// the last one; on the CPU the batches run in parallel.
-    fn filters(&self, filters: &[Placed<'_>], data: &Data) -> Result<Vec<Data>> {
-        let total = data.n_samples();
-        let offset = data.first_sample();
-        let is_table = !matches!(data, Data::List(_));
-        if total == 0 && is_table {
-            // Nothing to do, but what follows needs the right columns.
-            let empty = filters
-                .iter()
-                .try_fold(data.empty(), |data, filter| self.filter(filter, data, 0))?;
-            return Ok(vec![empty]);
-        }
+    /// A first filter whose samples share work gets batches of them: on the CPU in parallel, on a GPU one while the other filters work
+    /// on the one before. What comes next is read meanwhile.
+    fn filters(
+        &self,
+        filters: &[Placed<'_>],
+        groups: &mut Groups<'_, '_>,
+        stacks: bool,
+    ) -> Result<Data> {
         let backend = &self.pipeline.backend;
         let (batched, rest) = match filters {
-            [first, rest @ ..] if is_table && first.1.batch_size(backend) > 1 => {
+            [first, rest @ ..] if groups.is_table() && first.1.batch_size(backend) > 1 => {
                 (Some(first), rest)
             }
             _ => (None, filters),
         };
         let batch_size = batched.map_or(1, |(_, filter)| filter.batch_size(backend));
         let done = AtomicUsize::new(0);
+        let total = AtomicUsize::new(0);
         let first_step = filters.first().map_or(0, |&(step, _)| step);
-        let finish = |first: usize, samples: Vec<Result<Data>>| -> Vec<Result<Data>> {
+        let finish = |(first, samples): (usize, Vec<Result<Data>>)| -> Vec<Result<Data>> {
             let chain = |(n, sample): (usize, Result<Data>)| {
                 let mut sample = sample?;
                 for filter in rest {
-                    sample = self.filter(filter, sample, offset + first + n)?;
+                    sample = self.filter(filter, sample, first + n)?;
                 }
                 let done = done.fetch_add(1, Ordering::Relaxed) + 1;
                 (self.progress)(Progress {
                     step: first_step,
                     done,
-                    total,
+                    total: total.load(Ordering::Relaxed),
                 });
                 Ok(sample)
             };
             samples.into_par_iter().enumerate().map(chain).collect()
         };
-        let prepare = |first: usize, end: usize| -> Vec<Result<Data>> {
-            let samples = data.select(first..end.min(total));
-            match batched {
-                Some(filter) => self.filter_batch(filter, samples, offset + first),
-                None => samples.into_samples().into_iter().map(Ok).collect(),
-            }
+        let prepare = |(first, samples): (usize, Data)| match batched {
+            Some(filter) => (first, self.filter_batch(filter, samples, first)),
+            None => (first, samples.into_samples().into_iter().map(Ok).collect()),
         };
-
-        let mut outputs = Vec::with_capacity(total);
+        let mut outputs = Collected::List(Vec::new());
         // Not rayon's own collect of results: the error of the first sample should win, on any number of threads.
         let mut keep = |results: Vec<Result<Data>>| -> Result<()> {
-            results.into_iter().try_for_each(|result| {
-                outputs.push(result?);
-                Ok(())
-            })
+            results
+                .into_iter()
+                .try_for_each(|result| outputs.push(result?, stacks))
+        };
+        let mut fetch = |size: usize| {
+            let group = groups.next(size);
+            total.store(groups.total(), Ordering::Relaxed);
+            group
         };
         if matches!(backend, Backend::Cpu) || batched.is_none() {
-            for first in (0..total).step_by(IN_FLIGHT) {
-                let end = total.min(first + IN_FLIGHT);
-                let firsts: Vec<usize> = (first..end).step_by(batch_size).collect();
-                let whole = |first: usize| {
-                    let samples = prepare(first, end.min(first + batch_size));
-                    finish(first, samples)
+            let mut next = fetch(IN_FLIGHT)?;
+            while let Some((first, group)) = next {
+                let all = || -> Vec<Vec<Result<Data>>> {
+                    let n = group.n_samples();
+                    let starts: Vec<usize> = (0..n).step_by(batch_size).collect();
+                    let whole = |start: usize| {
+                        let end = n.min(start + batch_size);
+                        finish(prepare((first + start, group.select(start..end))))
+                    };
+                    starts.into_par_iter().map(whole).collect()
                 };
-                let batches: Vec<_> = firsts.into_par_iter().map(whole).collect();
+                let (batches, fetched) = rayon::join(all, || fetch(IN_FLIGHT));
                 batches.into_iter().try_for_each(&mut keep)?;
+                next = fetched?;
             }
         } else {
-            let mut next = (total > 0).then(|| prepare(0, batch_size));
-            let mut first = 0;
-            while let Some(samples) = next {
-                let after = first + batch_size;
-                let (results, prepared) = rayon::join(
-                    || finish(first, samples),
-                    || (after < total).then(|| prepare(after, after + batch_size)),
+            let mut next = fetch(batch_size)?.map(prepare);
+            while let Some(prepared) = next {
+                let (results, following) = rayon::join(
+                    || finish(prepared),
+                    || fetch(batch_size).map(|group| group.map(prepare)),
                 );
                 keep(results)?;
-                (first, next) = (after, prepared);
+                next = following?;
             }
         }
-        Ok(outputs)
+        if done.load(Ordering::Relaxed) == 0 && groups.is_table() {
+            // Nothing to do, but what follows needs the right columns.
+            let empty = filters
+                .iter()
+                .try_fold(groups.empty(), |data, filter| self.filter(filter, data, 0))?;
+            return Ok(Data::List(vec![empty]));
+        }
+        outputs.finish()
     }
 
     fn filter(&self, &(step, filter): &Placed<'_>, sample: Data, number: usize) -> Result<Data> {

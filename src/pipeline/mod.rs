@@ -15,7 +15,7 @@ pub use recipe::Recipe;
 pub use step::{Context, Filter, IntoStep, IsFilter, IsReducer, IsStep, Outcome, Reducer, Step};
 
 use crate::Backend;
-use crate::data::{Data, Kind};
+use crate::data::{Data, Kind, LineData, Sampling};
 use crate::error::{Error, Result};
 
 /// A list of steps that turns samples into points and points into trajectories.
@@ -161,6 +161,22 @@ impl Pipeline {
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<(Data, Report)> {
         executor::run(self, input.into(), progress)
+    }
+
+    /// As [`run`](Self::run), on a recording that comes in blocks of lines (`None` at its end), cut into samples by `sampling`.
+    ///
+    /// Blocks and samples are kept only until the first filters are done with them: memory does not grow with the recording. The
+    /// result is the same as that of the whole in one table. Pipelines that start with a reducer need all of it at once.
+    ///
+    /// # Errors
+    /// As [`fit`](Self::fit), and the first error of `next_block`.
+    pub fn run_blocks(
+        &self,
+        mut next_block: impl FnMut() -> Result<Option<LineData>> + Send,
+        sampling: Sampling,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<(Data, Report)> {
+        executor::run_blocks(self, &mut next_block, sampling, progress)
     }
 }
 

@@ -195,6 +195,12 @@ pub trait Reducer: fmt::Debug + Send + Sync + 'static {
         false
     }
 
+    /// Whether it stacks the tables before it looks at them. A run then stacks what filters give as it comes, which saves the memory of
+    /// many small tables.
+    fn stacks(&self) -> bool {
+        false
+    }
+
     /// Checks the parameters, before any work.
     ///
     /// # Errors
@@ -266,6 +272,14 @@ impl Step {
     #[must_use]
     pub fn is_reducer(&self) -> bool {
         matches!(self.0, Role::Reducer(_))
+    }
+
+    /// Whether it is a reducer that stacks the tables first.
+    pub(super) fn stacks(&self) -> bool {
+        match &self.0 {
+            Role::Filter(_) => false,
+            Role::Reducer(step) => step.stacks(),
+        }
     }
 
     /// The kinds that it takes and gives.
@@ -405,6 +419,7 @@ impl<F: Filter> AnyFilter for F {
 pub(super) trait AnyReducer: fmt::Debug + Send + Sync {
     fn as_any(&self) -> &dyn Any;
     fn name(&self) -> &'static str;
+    fn stacks(&self) -> bool;
     fn check(&self) -> Result<()>;
     fn kinds(&self) -> (Kind, Kind);
     fn apply(&self, data: Data, context: &Context<'_>) -> Result<Data>;
@@ -417,6 +432,10 @@ impl<R: Reducer> AnyReducer for R {
 
     fn name(&self) -> &'static str {
         Reducer::name(self)
+    }
+
+    fn stacks(&self) -> bool {
+        Reducer::stacks(self)
     }
 
     fn check(&self) -> Result<()> {

@@ -1,6 +1,8 @@
 use std::cmp::Ordering;
 use std::ops::Range;
 
+use rayon::prelude::*;
+
 use crate::data::PointData;
 use crate::error::{Error, Result};
 use crate::statistics::quantile;
@@ -9,6 +11,8 @@ use crate::statistics::quantile;
 const TRUTH_GAP: f64 = 20.0;
 /// The default of [`Evaluator::max_gap`]: so many median steps from one matched point of a tracer to its next.
 const DEFAULT_GAP: f64 = 5.0;
+/// Points that are matched in one go.
+const PART: usize = 1 << 14;
 /// The 0.95 quantile of a normalised squared error: chi-squared with three degrees of freedom.
 const CHI_SQUARED_95: f64 = 7.814_727_903_251_179;
 
@@ -552,12 +556,32 @@ enum Found {
     Tracer(usize),
 }
 
-/// A tracer that is present.
-struct Present {
+/// A presence of a tracer, and how far it has been followed.
+#[derive(Clone, Copy)]
+struct Present<'a> {
     tracer: usize,
+    rows: &'a [[f64; 4]],
+    start: f64,
+    end: f64,
     /// The first row that is not before the present time.
     next: usize,
-    end: f64,
+}
+
+impl Present<'_> {
+    /// Where it is at a time, not before the one asked for last and within the presence: linear interpolation.
+    #[inline]
+    fn at(&mut self, t: f64) -> [f64; 3] {
+        while self.rows[self.next][0] < t {
+            self.next += 1;
+        }
+        let [t1, to @ ..] = self.rows[self.next];
+        if t1 <= t {
+            return to;
+        }
+        let [t0, from @ ..] = self.rows[self.next - 1]; // there is one: presences begin at a row
+        let share = (t - t0) / (t1 - t0);
+        std::array::from_fn(|axis| from[axis] + share * (to[axis] - from[axis]))
+    }
 }
 
 impl<'a> Tracked<'a> {
@@ -594,46 +618,83 @@ impl<'a> Tracked<'a> {
         self.label.map_or(0.0, |column| self.row(row)[column] + 0.0) // -0 is 0
     }
 
-    /// Goes through the points in the order of time, with the tracers present at that time.
+    /// Matches all points, those of a time with the tracers present at that time.
     fn matched(&self, truth: &[Tracer], limit: f64) -> Matching {
-        let mut coming: Vec<(f64, Present)> = Vec::new();
+        let mut presences = Vec::new();
         for (n, tracer) in truth.iter().enumerate() {
             for presence in &tracer.presences {
                 let (start, end) = tracer.span(presence);
-                let next = presence.start;
-                coming.push((
+                presences.push(Present {
+                    tracer: n,
+                    rows: &tracer.rows[presence.clone()],
                     start,
-                    Present {
-                        tracer: n,
-                        next,
-                        end,
-                    },
-                ));
+                    end,
+                    next: 0,
+                });
             }
         }
-        coming.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let mut coming = coming.into_iter().peekable();
-        let mut present: Vec<Present> = Vec::new();
+        presences.sort_by(|a, b| a.start.total_cmp(&b.start)); // stable
+        let parts: Vec<Matching> = self
+            .parts()
+            .into_par_iter()
+            .map(|part| self.match_part(part, &presences, limit))
+            .collect();
         let mut matching = Matching::default();
-        let (mut positions, mut pairs) = (Vec::new(), Vec::new());
-        for group in self
-            .order
-            .chunk_by(|&a, &b| self.row(a)[0].total_cmp(&self.row(b)[0]).is_eq())
-        {
+        for part in parts {
+            matching.matches.extend(part.matches);
+            matching.false_points.extend(part.false_points);
+            matching.duplicates.extend(part.duplicates);
+        }
+        matching
+    }
+
+    /// The rows cut into parts, none within the points of one time.
+    fn parts(&self) -> Vec<&[usize]> {
+        let mut parts = Vec::new();
+        let mut rest = self.order.as_slice();
+        while let Some(&last) = rest.get(PART - 1) {
+            let t = self.row(last)[0];
+            let part = rest.partition_point(|&row| self.row(row)[0].total_cmp(&t).is_le());
+            let (part, later) = rest.split_at(part);
+            parts.push(part);
+            rest = later;
+        }
+        parts.push(rest);
+        parts
+    }
+
+    /// Goes through points in the order of time, and with them the tracers.
+    fn match_part(&self, part: &[usize], presences: &[Present<'_>], limit: f64) -> Matching {
+        let mut matching = Matching::default();
+        let Some(&first) = part.first() else {
+            return matching;
+        };
+        let first = self.row(first)[0];
+        // Those that are not over.
+        let coming = presences
+            .iter()
+            .copied()
+            .filter(|presence| presence.end.partial_cmp(&first) != Some(Ordering::Less));
+        let mut coming = coming
+            .map(|presence| Present {
+                next: presence.rows.partition_point(|row| row[0] < first),
+                ..presence
+            })
+            .peekable();
+        let mut present: Vec<Present<'_>> = Vec::new();
+        let mut buffers = Buffers::default();
+        for group in part.chunk_by(|&a, &b| self.row(a)[0].total_cmp(&self.row(b)[0]).is_eq()) {
             let t = self.row(group[0])[0];
-            while let Some((_, tracer)) = coming.next_if(|(start, _)| *start <= t) {
-                present.push(tracer);
+            while let Some(presence) = coming.next_if(|presence| presence.start <= t) {
+                present.push(presence);
             }
-            present.retain(|tracer| tracer.end >= t);
-            positions.clear();
-            positions.extend(present.iter_mut().map(|present| {
-                let rows = &truth[present.tracer].rows;
-                while rows[present.next][0] < t {
-                    present.next += 1;
-                }
-                (present.tracer, position_at(rows, present.next, t))
-            }));
-            self.match_group(group, &positions, limit, &mut pairs, &mut matching);
+            present.retain(|presence| presence.end >= t);
+            buffers.positions.clear();
+            let positions = present
+                .iter_mut()
+                .map(|presence| (presence.tracer, presence.at(t)));
+            buffers.positions.extend(positions);
+            self.match_group(group, limit, &mut buffers, &mut matching);
         }
         matching
     }
@@ -642,22 +703,30 @@ impl<'a> Tracked<'a> {
     fn match_group(
         &self,
         group: &[usize],
-        positions: &[(usize, [f64; 3])],
         limit: f64,
-        pairs: &mut Vec<(f64, usize, usize)>,
+        buffers: &mut Buffers,
         matching: &mut Matching,
     ) {
+        let Buffers {
+            positions,
+            pairs,
+            taken,
+            found,
+        } = buffers;
         pairs.clear();
-        let error = |point: usize, position: usize| -> [f64; 3] {
-            let row = self.row(group[point]);
-            let truth = positions[position].1;
-            std::array::from_fn(|axis| row[axis + 1] - truth[axis])
+        let place = |row: usize| {
+            let row = self.row(row);
+            [row[1], row[2], row[3]]
         };
-        for point in 0..group.len() {
-            for position in 0..positions.len() {
-                let distance = length(error(point, position));
+        let error = |place: [f64; 3], position: [f64; 3]| -> [f64; 3] {
+            std::array::from_fn(|axis| place[axis] - position[axis])
+        };
+        for (point, &row) in group.iter().enumerate() {
+            let place = place(row);
+            for (n, (_, position)) in positions.iter().enumerate() {
+                let distance = length(error(place, *position));
                 if distance <= limit {
-                    pairs.push((distance, point, position));
+                    pairs.push((distance, point, n));
                 }
             }
         }
@@ -666,27 +735,32 @@ impl<'a> Tracked<'a> {
                 .then_with(|| a.1.cmp(&b.1))
                 .then_with(|| positions[a.2].0.cmp(&positions[b.2].0))
         });
-        let mut taken = vec![false; positions.len()];
-        let mut found = vec![Found::Nothing; group.len()];
-        for &(_, point, position) in pairs.iter() {
+        taken.clear();
+        taken.resize(positions.len(), false);
+        found.clear();
+        found.resize(group.len(), Found::Nothing);
+        for &(_, point, n) in pairs.iter() {
             match found[point] {
                 Found::Tracer(_) => {}
-                _ if taken[position] => found[point] = Found::Taken,
+                _ if taken[n] => found[point] = Found::Taken,
                 _ => {
-                    found[point] = Found::Tracer(position);
-                    taken[position] = true;
+                    found[point] = Found::Tracer(n);
+                    taken[n] = true;
                 }
             }
         }
-        for (point, (&row, found)) in group.iter().zip(found).enumerate() {
-            match found {
-                Found::Tracer(position) => matching.matches.push(Match {
-                    row,
-                    t: self.row(row)[0],
-                    label: self.label_of(row),
-                    tracer: positions[position].0,
-                    error: error(point, position),
-                }),
+        for (&row, found) in group.iter().zip(found) {
+            match *found {
+                Found::Tracer(n) => {
+                    let (tracer, position) = positions[n];
+                    matching.matches.push(Match {
+                        row,
+                        t: self.row(row)[0],
+                        label: self.label_of(row),
+                        tracer,
+                        error: error(place(row), position),
+                    });
+                }
                 Found::Taken => matching.duplicates.push(row),
                 Found::Nothing => matching.false_points.push(row),
             }
@@ -694,16 +768,17 @@ impl<'a> Tracked<'a> {
     }
 }
 
-/// Linear interpolation between the rows around a time, of which `next` is the first that is not before it.
-fn position_at(rows: &[[f64; 4]], next: usize, t: f64) -> [f64; 3] {
-    let [t1, x, y, z] = rows[next];
-    if t1 <= t {
-        return [x, y, z];
-    }
-    let before = &rows[next - 1]; // there is one: presences begin at a row
-    let share = (t - before[0]) / (t1 - before[0]);
-    let to = [x, y, z];
-    std::array::from_fn(|axis| before[axis + 1] + share * (to[axis] - before[axis + 1]))
+/// What the points of one time need; kept from one to the next.
+#[derive(Default)]
+struct Buffers {
+    /// Tracers and where they are.
+    positions: Vec<(usize, [f64; 3])>,
+    /// Distance, point, position.
+    pairs: Vec<(f64, usize, usize)>,
+    /// Of each position.
+    taken: Vec<bool>,
+    /// Of each point.
+    found: Vec<Found>,
 }
 
 fn length([x, y, z]: [f64; 3]) -> f64 {
@@ -1029,6 +1104,30 @@ mod tests {
             .run(&tracked, &labelled(&reversed))
             .unwrap();
         assert_eq!(again, found);
+    }
+
+    #[test]
+    fn points_matched_in_parts_are_those_of_one_go() {
+        // Three points at each time, two near tracers and one far from them: parts would end within a time.
+        let n: usize = 2 * PART;
+        let rows: Vec<[f64; 5]> = (0..n)
+            .flat_map(|k| {
+                let t = 10.0 * k as f64 / (n - 1) as f64;
+                [0.5, 50.0, 9.0].map(|x| [t, x, 0.0, 0.0, 0.0])
+            })
+            .collect();
+        let found = evaluate(&labelled(&rows), &two(), 2.0).unwrap();
+        assert_eq!(
+            (found.errors.len(), found.false_points, found.duplicates),
+            (2 * n, n, 0)
+        );
+        assert_eq!((found.tracers[0].points, found.tracers[1].points), (n, n));
+        assert_eq!(
+            (found.tracers[0].axes[0].max, found.tracers[1].axes[0].mean),
+            (0.5, -1.0)
+        );
+        assert_eq!(found.identity_switches, 2 * n - 1);
+        assert_eq!((found.coverage, found.missed), (1.0, 0));
     }
 
     #[test]

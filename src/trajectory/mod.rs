@@ -1,6 +1,6 @@
 //! From points to trajectories, and how good they are: a file per step.
 
-mod evaluate;
+mod evaluation;
 mod interpolate;
 mod out_of_view;
 mod reconnect;
@@ -8,7 +8,9 @@ mod remove_static;
 mod segregate;
 mod velocity;
 
-pub use evaluate::{Evaluation, evaluate};
+pub use evaluation::{
+    ErrorStatistics, Evaluation, Evaluator, NormalisedErrors, TracerEvaluation, evaluate,
+};
 pub use interpolate::{Interpolate, InterpolationKind};
 pub use out_of_view::OutOfViewFilter;
 pub use reconnect::Reconnect;

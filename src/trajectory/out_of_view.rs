@@ -69,6 +69,10 @@ impl Reducer for OutOfViewFilter {
     type Input = PointData;
     type Output = PointData;
 
+    fn stacks(&self) -> bool {
+        true
+    }
+
     fn check(&self) -> Result<()> {
         if self.max_time.is_nan() || self.max_time <= 0.0 {
             return Err(Error::Parameter {

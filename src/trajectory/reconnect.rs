@@ -155,6 +155,10 @@ impl Reducer for Reconnect {
     type Input = PointData;
     type Output = PointData;
 
+    fn stacks(&self) -> bool {
+        true
+    }
+
     fn check(&self) -> Result<()> {
         let limit = |name, value: f64, needed| {
             if value >= 0.0 {

@@ -78,6 +78,10 @@ impl Reducer for RemoveStatic {
     type Input = PointData;
     type Output = PointData;
 
+    fn stacks(&self) -> bool {
+        true
+    }
+
     fn check(&self) -> Result<()> {
         let parameter = |name, value: f64, needed| {
             let value = value.to_string();

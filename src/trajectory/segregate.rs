@@ -102,6 +102,10 @@ impl Reducer for Segregate {
     type Input = PointData;
     type Output = PointData;
 
+    fn stacks(&self) -> bool {
+        true
+    }
+
     fn check(&self) -> Result<()> {
         let parameter = |name, value: String, needed| {
             Err(Error::Parameter {

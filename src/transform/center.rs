@@ -35,6 +35,10 @@ impl Reducer for Center {
     type Input = PointData;
     type Output = PointData;
 
+    fn stacks(&self) -> bool {
+        true
+    }
+
     fn check(&self) -> Result<()> {
         match self.origin {
             Some(origin) if !origin.iter().all(|value| value.is_finite()) => {

@@ -53,6 +53,10 @@ impl Reducer for GroupBy {
     type Input = Data;
     type Output = Data;
 
+    fn stacks(&self) -> bool {
+        true
+    }
+
     fn reduce(&self, tables: Vec<Data>, context: &Context<'_>) -> Result<Data> {
         let stacked = Stack::new().reduce(tables, context)?;
         if matches!(stacked, Data::List(_)) {

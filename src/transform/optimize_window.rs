@@ -178,6 +178,10 @@ impl Reducer for OptimizeWindow {
     type Input = Data;
     type Output = Data;
 
+    fn stacks(&self) -> bool {
+        true
+    }
+
     fn check(&self) -> Result<()> {
         let parameter = |name, value: f64, needed| {
             Err(Error::Parameter {

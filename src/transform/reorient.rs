@@ -92,6 +92,10 @@ impl Reducer for Reorient {
     type Input = PointData;
     type Output = PointData;
 
+    fn stacks(&self) -> bool {
+        true
+    }
+
     fn check(&self) -> Result<()> {
         self.order()?;
         let finite = |values: &[f64]| values.iter().all(|value| value.is_finite());

@@ -61,6 +61,10 @@ impl Reducer for SamplesCondition {
     type Input = Data;
     type Output = Data;
 
+    fn stacks(&self) -> bool {
+        true
+    }
+
     fn check(&self) -> Result<()> {
         self.condition.check()
     }
@@ -98,6 +102,10 @@ where
 {
     type Input = Table<C>;
     type Output = Table<C>;
+
+    fn stacks(&self) -> bool {
+        true
+    }
 
     fn name(&self) -> &'static str {
         "SamplesCondition"

@@ -131,6 +131,10 @@ impl Reducer for Stack {
     type Input = Data;
     type Output = Data;
 
+    fn stacks(&self) -> bool {
+        true
+    }
+
     fn check(&self) -> Result<()> {
         self.sampling()?.map_or(Ok(()), |sampling| sampling.check())
     }

@@ -1,8 +1,10 @@
 //! The program `pept`: tracks positron-emitting particles.
 
 mod bench;
+mod bound;
 mod common;
 mod demo;
+mod evaluate;
 mod info;
 mod input;
 mod kernel;
@@ -41,6 +43,10 @@ enum Command {
     Demo(demo::Arguments),
     /// Describe this machine's GPUs, or a recording
     Info(info::Arguments),
+    /// Compare tracked points with the truth
+    Evaluate(evaluate::Arguments),
+    /// How precise positions can be: the Cramer-Rao bound, per axis and sample size
+    Bound(bound::Arguments),
     /// Time the kernels: one thread, all threads, the GPU
     Bench(bench::Arguments),
 }
@@ -57,6 +63,8 @@ fn main() -> ExitCode {
             Command::Voxelize(arguments) => voxelize::run(&globals, arguments),
             Command::Demo(arguments) => demo::run(&globals, arguments),
             Command::Info(arguments) => info::run(&globals, arguments),
+            Command::Evaluate(arguments) => evaluate::run(&globals, arguments),
+            Command::Bound(arguments) => bound::run(&globals, arguments),
             Command::Bench(arguments) => bench::run(&globals, arguments),
         })
     });
