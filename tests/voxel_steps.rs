@@ -140,7 +140,9 @@ fn senseless() {
         .then(Voxelize::new([5; 3]))
         .then(Cutpoints::new(0.5));
     assert!(message(into_cutpoints.fit(lors.clone())).contains("step 2 (Cutpoints)"));
-    let into_condition = Voxelize::new([5; 3]) + Condition::new("t > 0");
+    let into_condition = Pipeline::new()
+        .then(Voxelize::new([5; 3]))
+        .then(Condition::new("t > 0"));
     assert!(message(into_condition.fit(lors.clone())).contains("voxels"));
     // All data are known to the first step only.
     let late = Pipeline::new()

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::ops::AddAssign;
+use std::sync::Arc;
 
 use ndarray::{
     Array, Array2, Array3, ArrayView2, ArrayViewMut, Axis, CowArray, Dimension, Ix2, Ix3,
@@ -45,8 +46,8 @@ pub type Pixels<T = u32> = Cells<T, Ix2>;
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cells<T, D: Dimension> {
-    /// In standard layout, of the grid's shape.
-    values: Array<T, D>,
+    /// In standard layout, of the grid's shape; clones share them.
+    values: Arc<Array<T, D>>,
     grid: Grid,
     attributes: Attributes,
 }
@@ -55,8 +56,10 @@ impl<T, D: Dimension> Cells<T, D> {
     /// `values` in the order of the cells.
     fn of_values(values: Vec<T>, shape: impl Into<StrideShape<D>>, grid: Grid) -> Self {
         Self {
-            values: Array::from_shape_vec(shape, values)
-                .expect("a grid should have a value for each cell"),
+            values: Arc::new(
+                Array::from_shape_vec(shape, values)
+                    .expect("a grid should have a value for each cell"),
+            ),
             grid,
             attributes: Attributes::new(),
         }
@@ -70,14 +73,20 @@ impl<T, D: Dimension> Cells<T, D> {
 
     /// The values, to be changed in place.
     #[must_use]
-    pub fn values_mut(&mut self) -> ArrayViewMut<'_, T, D> {
-        self.values.view_mut()
+    pub fn values_mut(&mut self) -> ArrayViewMut<'_, T, D>
+    where
+        T: Clone,
+    {
+        Arc::make_mut(&mut self.values).view_mut()
     }
 
     /// The values alone.
     #[must_use]
-    pub fn into_values(self) -> Array<T, D> {
-        self.values
+    pub fn into_values(self) -> Array<T, D>
+    where
+        T: Clone,
+    {
+        Arc::unwrap_or_clone(self.values)
     }
 
     /// All values, the last axis running fastest.
@@ -159,7 +168,7 @@ impl<T, D: Dimension> Cells<T, D> {
         T: Copy,
     {
         Cells {
-            values: self.values.map(|&value| f(value)),
+            values: Arc::new(self.values.map(|&value| f(value))),
             grid: self.grid.clone(),
             attributes: self.attributes.clone(),
         }
@@ -190,9 +199,11 @@ impl<T, D: Dimension> Cells<T, D> {
             });
         }
         Ok(Cells {
-            values: Zip::from(&self.values)
-                .and(&other.values)
-                .map_collect(|&a, &b| f(a, b)),
+            values: Arc::new(
+                Zip::from(&*self.values)
+                    .and(&*other.values)
+                    .map_collect(|&a, &b| f(a, b)),
+            ),
             grid: self.grid.clone(),
             attributes: self.attributes.clone(),
         })
@@ -221,7 +232,7 @@ impl<D: Dimension> Cells<u32, D> {
     pub fn add_lines(&mut self, backend: &Backend, lines: &LineData) -> Result<()> {
         check_memory(self.n_cells(), size_of::<u32>())?;
         let counts = voxels::on(backend, lines.line_slice(), &self.grid)?;
-        for (value, count) in self.values.iter_mut().zip(counts) {
+        for (value, count) in self.values_mut().iter_mut().zip(counts) {
             *value = value.saturating_add(count);
         }
         Ok(())
@@ -241,7 +252,7 @@ impl<T> Voxels<T> {
         let (nx, ny, nz) = values.dim();
         Ok(Self {
             grid: voxel_grid([nx, ny, nz], limits)?,
-            values: standard(values),
+            values: Arc::new(standard(values)),
             attributes: Attributes::new(),
         })
     }
@@ -257,7 +268,7 @@ impl<T> Voxels<T> {
         let grid = voxel_grid(shape, limits)?;
         check_memory(grid.n_cells(), size_of::<T>())?;
         Ok(Self {
-            values: Array::from_elem(shape, T::default()),
+            values: Arc::new(Array::from_elem(shape, T::default())),
             grid,
             attributes: Attributes::new(),
         })
@@ -320,7 +331,7 @@ impl<T> Voxels<T> {
                 .for_each(|sum, &value| *sum += value);
         }
         Ok(Pixels {
-            values,
+            values: Arc::new(values),
             grid,
             attributes: self.attributes.clone(),
         })
@@ -328,6 +339,14 @@ impl<T> Voxels<T> {
 }
 
 impl Voxels<u32> {
+    /// Zeros in as few cells as there can be.
+    pub(crate) fn smallest(&self) -> Self {
+        let shape = [FEWEST; 3];
+        let grid = Grid::voxels(shape, [0.0, 1.0, 0.0, 1.0, 0.0, 1.0])
+            .expect("a grid of few cells should be legal");
+        Self::of_values(vec![0; grid.n_cells()], shape, grid)
+    }
+
     /// Counts that a kernel made.
     pub(crate) fn of_counts(counts: Vec<u32>, grid: Grid) -> Self {
         let shape = [grid.shape()[0], grid.shape()[1], grid.shape()[2]];
@@ -389,7 +408,7 @@ impl<T> Pixels<T> {
         let (n0, n1) = values.dim();
         Ok(Self {
             grid: pixel_grid([n0, n1], limits, Plane::Xy)?,
-            values: standard(values),
+            values: Arc::new(standard(values)),
             attributes: Attributes::new(),
         })
     }
@@ -405,7 +424,7 @@ impl<T> Pixels<T> {
         let grid = pixel_grid(shape, limits, Plane::Xy)?;
         check_memory(grid.n_cells(), size_of::<T>())?;
         Ok(Self {
-            values: Array::from_elem(shape, T::default()),
+            values: Arc::new(Array::from_elem(shape, T::default())),
             grid,
             attributes: Attributes::new(),
         })
@@ -527,7 +546,7 @@ where
             .collect();
         writeln!(f, "limits: {} mm", limits.join(", "))?;
         let (mut sum, mut least, mut largest) = (0.0, f64::INFINITY, f64::NEG_INFINITY);
-        for &value in &self.values {
+        for &value in &*self.values {
             let value: f64 = value.into();
             sum += value;
             least = least.min(value);

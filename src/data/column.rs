@@ -5,7 +5,10 @@ use crate::error::{Error, Result};
 
 /// A column by its name, or by its position from 0; negative positions count from the end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "a column is its name, or its position as a whole number"
+)]
 pub enum Column {
     /// By position.
     Index(isize),

@@ -16,8 +16,9 @@ pub use cells::{Cells, Pixels, Voxels};
 pub use column::Column;
 pub(crate) use cutter::Cutter;
 pub use sampling::Sampling;
+pub(crate) use sampling::{Overlap, SampleSize};
 pub use table::{Contents, LineData, Lines, PointData, Points, Table};
-pub(crate) use table::{Stacker, array_of_rows};
+pub(crate) use table::{Stacker, array_of_rows, check_times};
 
 use std::ops::Range;
 
@@ -101,9 +102,23 @@ impl Data {
         match self {
             Self::Lines(table) => Self::Lines(table.empty()),
             Self::Points(table) => Self::Points(table.empty()),
-            Self::Voxels(voxels) => Self::Voxels(voxels.clone()),
+            Self::Voxels(voxels) => Self::Voxels(voxels.smallest()),
             Self::List(_) => Self::List(Vec::new()),
         }
+    }
+
+    /// The same kind of data without rows: as many samples or members, two at most.
+    pub(crate) fn without_rows(&self) -> Result<Self> {
+        let samples = || Sampling::Ranges(vec![Range::default(); self.n_samples().min(2)]);
+        Ok(match self {
+            Self::Lines(table) => table.empty().with_sampling(samples())?.into(),
+            Self::Points(table) => table.empty().with_sampling(samples())?.into(),
+            Self::Voxels(_) => self.empty(),
+            Self::List(list) => {
+                let members = list.iter().take(2).map(Self::without_rows);
+                Self::List(members.collect::<Result<_>>()?)
+            }
+        })
     }
 
     /// Rows of all samples: a row counts as often as samples have it.

@@ -1,6 +1,8 @@
 use std::fmt;
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 
 /// How a table is cut into samples: ranges of rows, which may overlap.
@@ -111,6 +113,9 @@ impl Sampling {
     /// [`Error::Sampling`] if the overlap is not below the size.
     pub fn check(&self) -> Result<()> {
         match *self {
+            Self::Count { size: 0, overlap } if overlap != 0 => Err(Error::Sampling(format!(
+                "overlap {overlap} needs a sample size above 0"
+            ))),
             Self::Count { size, overlap }
                 if size > 0 && overlap >= 0 && overlap.unsigned_abs() >= size =>
             {
@@ -218,6 +223,69 @@ impl Sampling {
                 None => Ok(ranges.clone()),
             },
         }
+    }
+}
+
+/// How recipes say how large samples are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(
+    untagged,
+    deny_unknown_fields,
+    expecting = "sample_size is a number of rows (0 or more), { time_window = MS }, { adaptive = MS, max = ROWS }, a list of numbers of rows, or { ranges = [[START, END], ..] }"
+)]
+pub(crate) enum SampleSize {
+    Rows(usize),
+    Time { time_window: f64 },
+    Adaptive { adaptive: f64, max: usize },
+    List(Vec<usize>),
+    Ranges { ranges: Vec<[usize; 2]> },
+}
+
+/// How recipes say what samples share, in rows or ms.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "overlap is a whole number of rows, or a time (ms) where the sample size is one"
+)]
+pub(crate) enum Overlap {
+    Rows(isize),
+    Time(f64),
+}
+
+impl Default for Overlap {
+    fn default() -> Self {
+        Self::Rows(0)
+    }
+}
+
+impl SampleSize {
+    /// The rule.
+    pub(crate) fn sampling(&self, overlap: Overlap) -> Result<Sampling> {
+        let time = match overlap {
+            Overlap::Rows(overlap) => overlap as f64,
+            Overlap::Time(overlap) => overlap,
+        };
+        Ok(match (self, overlap) {
+            (&Self::Rows(size), Overlap::Rows(overlap)) => Sampling::count(size).overlap(overlap),
+            (Self::Rows(_), Overlap::Time(overlap)) => {
+                return Err(Error::Sampling(format!(
+                    "an overlap of {overlap} rows: with a sample size in rows it has to be a whole number"
+                )));
+            }
+            (&Self::Time { time_window }, _) => Sampling::time(time_window).overlap_time(time),
+            (&Self::Adaptive { adaptive, max }, _) => {
+                Sampling::adaptive(adaptive, max).overlap_time(time)
+            }
+            (Self::List(sizes), Overlap::Rows(0)) => Sampling::List(sizes.clone()),
+            (Self::Ranges { ranges }, Overlap::Rows(0)) => {
+                Sampling::Ranges(ranges.iter().map(|&[start, end]| start..end).collect())
+            }
+            (Self::List(_) | Self::Ranges { .. }, _) => {
+                return Err(Error::Sampling(
+                    "samples given one by one have no overlap".into(),
+                ));
+            }
+        })
     }
 }
 

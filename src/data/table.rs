@@ -383,9 +383,25 @@ impl<C: Contents> Table<C> {
         }
     }
 
-    /// The values of a column.
+    /// The values of a column, by its name or its position; negative positions count from the end.
+    ///
+    /// # Errors
+    /// [`Error::Columns`] with the columns that there are.
+    pub fn values_of(&self, column: impl Into<Column>) -> Result<Vec<f64>> {
+        Ok(self.column(self.find_column(&column.into())?))
+    }
+
+    /// The values of a column, by its position.
+    ///
+    /// # Panics
+    /// If there are not that many columns.
     #[must_use]
     pub fn column(&self, index: usize) -> Vec<f64> {
+        assert!(
+            index < self.columns.len(),
+            "column {index} should be one of {}",
+            self.columns.len()
+        );
         let values = self.values().iter().skip(index);
         values.step_by(self.columns.len()).copied().collect()
     }
@@ -458,6 +474,21 @@ impl<C: Contents> Table<C> {
             ..self
         }
     }
+}
+
+/// Checks that all times are finite.
+///
+/// # Errors
+/// [`Error::NotFinite`] with the sample and its row.
+pub(crate) fn check_times<C: Contents>(tables: &[Table<C>]) -> Result<()> {
+    let samples = tables.iter().flat_map(Table::samples);
+    for (sample, table) in samples.enumerate() {
+        let times = table.values().iter().step_by(table.columns.len());
+        if let Some(row) = times.into_iter().position(|t| !t.is_finite()) {
+            return Err(Error::NotFinite { sample, row });
+        }
+    }
+    Ok(())
 }
 
 /// [`Table::stack`] of tables that come one after another.
@@ -713,6 +744,8 @@ mod tests {
         let some = some.select_columns(["label", "x"]).unwrap();
         assert_eq!(some.columns(), ["t", "x", "y", "z", "label"]);
         assert!(some.select_columns([-6]).is_err());
+        assert_eq!(some.values_of("x").unwrap(), some.values_of(-4).unwrap());
+        assert!(some.values_of("w").is_err());
         let find = |column: Column| table.find_column(&column);
         assert_eq!(find("y".into()).unwrap(), 2);
         assert_eq!(

@@ -98,7 +98,12 @@ fn parse<C: Contents>(path: &Path, bytes: &[u8]) -> Result<Table<C>> {
         .map(<[u8]>::trim_ascii)
         .zip(1..);
     let header = lines.next().map_or(&b""[..], |(line, _)| line);
-    let columns = column_names(&String::from_utf8_lossy(header));
+    let mut columns = column_names(&String::from_utf8_lossy(header));
+    for (n, column) in columns.iter_mut().enumerate() {
+        if column.is_empty() {
+            *column = format!("col{n}");
+        }
+    }
     let n_standard = C::COLUMNS.len();
     let standard = columns.iter().take(n_standard).map(String::as_str);
     if !standard.eq(C::COLUMNS.iter().copied()) {

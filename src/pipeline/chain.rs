@@ -176,6 +176,13 @@ impl<Next: Into<Pipeline>> Add<Next> for Step {
     }
 }
 
+/// Kinds of data that are rows of a table, and [`Data`], which may be.
+pub trait InTable: Element {}
+
+impl InTable for LineData {}
+impl InTable for PointData {}
+impl InTable for Data {}
+
 /// `+` after a built-in step.
 macro_rules! joins {
     ($step:ty, $in:ty, $out:ty) => {
@@ -213,7 +220,7 @@ macro_rules! give_what_they_take {
     ($($step:ty;)*) => {$(
         joins!($step, Data, Data);
 
-        impl<Kind: Element> Follows<Kind> for $step {
+        impl<Kind: InTable> Follows<Kind> for $step {
             type Gives = Kind;
         }
     )*};
@@ -253,11 +260,16 @@ give_what_they_take! {
     GroupBy;
     Remove;
     Swap;
-    Inspect;
+}
+
+joins!(Inspect, Data, Data);
+
+impl<Kind: Element> Follows<Kind> for Inspect {
+    type Gives = Kind;
 }
 
 joins!(SplitLabels, Data, Data);
 
-impl<Kind: Element> Follows<Kind> for SplitLabels {
+impl<Kind: InTable> Follows<Kind> for SplitLabels {
     type Gives = Data;
 }

@@ -79,7 +79,7 @@ pub(super) fn run(
     input: Data,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<(Data, Report)> {
-    check(pipeline, &input)?;
+    check(pipeline, &input.without_rows()?)?;
     let report = Report {
         rows: input.n_rows(),
         samples: input.n_samples(),
@@ -128,7 +128,7 @@ pub(super) fn run_blocks(
     ))
 }
 
-/// Steps and their kinds, then columns: those that are missing show on a table without rows, before any work. Steps of others need not
+/// Steps and their kinds, then columns: those that are missing show on an input without rows, before any work. Steps of others need not
 /// take one: up to the first of them.
 fn check(pipeline: &Pipeline, input: &Data) -> Result<()> {
     pipeline.check(match input {
@@ -145,12 +145,11 @@ fn check(pipeline: &Pipeline, input: &Data) -> Result<()> {
     };
     // What steps say about it is not worth a word.
     let silent = tracing::subscriber::NoSubscriber::default();
-    let run = || all_steps(&known, Input::Whole(input.empty()), &|_| ());
+    let run = || all_steps(&known, Input::Whole(input.clone()), &|_| ());
     tracing::subscriber::with_default(silent, run)?;
     Ok(())
 }
 
-#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 enum Input<'a, 'b> {
     Whole(Data),
     Stream(&'a mut Stream<'b>),

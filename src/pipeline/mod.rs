@@ -9,7 +9,7 @@ mod step;
 
 use std::fmt;
 
-pub use chain::{Chain, Follows};
+pub use chain::{Chain, Follows, InTable};
 pub use executor::{Progress, Report, StepReport};
 pub use recipe::Recipe;
 pub use step::{Context, Filter, IntoStep, IsFilter, IsReducer, IsStep, Outcome, Reducer, Step};
@@ -95,6 +95,14 @@ impl Pipeline {
     /// # Errors
     /// [`Error::Step`] with the first step that cannot stand where it stands.
     pub fn check(&self, input: Kind) -> Result<()> {
+        self.gives(input).map(|_| ())
+    }
+
+    /// The kind of data that comes out, [`Kind::Any`] where that shows only when it runs; after [`check`](Self::check).
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    pub fn gives(&self, input: Kind) -> Result<Kind> {
         let mut kind = input;
         for (number, step) in (1..).zip(&self.steps) {
             let (takes, gives) = step.kinds();
@@ -118,7 +126,7 @@ impl Pipeline {
                 kind = gives;
             }
         }
-        Ok(())
+        Ok(kind)
     }
 
     /// Runs all steps on the samples of a table, on the current rayon pool.
@@ -142,13 +150,11 @@ impl Pipeline {
             list => list,
         };
         Ok(match self.fit(sample)? {
-            Data::List(mut list) if list.len() == 1 && !self.ends_in_reducer() => list.remove(0),
+            Data::List(mut list) if list.len() == 1 && self.reducers().next().is_none() => {
+                list.remove(0)
+            }
             data => data,
         })
-    }
-
-    fn ends_in_reducer(&self) -> bool {
-        self.steps.last().is_some_and(Step::is_reducer)
     }
 
     /// As [`fit`](Self::fit), with calls to `progress` on the way (from any thread) and a report at the end.
@@ -184,9 +190,9 @@ impl fmt::Display for Pipeline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Pipeline on {}, seed {}", self.backend, self.seed)?;
         for (number, step) in (1..).zip(&self.steps) {
-            match step.role() {
-                step::Role::Filter(step) => write!(f, "\n{number:3}. {step:?}")?,
-                step::Role::Reducer(step) => write!(f, "\n{number:3}. {step:?} (all samples)")?,
+            write!(f, "\n{number:3}. {}", registry::description(step))?;
+            if step.is_reducer() {
+                f.write_str(" (all samples)")?;
             }
         }
         Ok(())

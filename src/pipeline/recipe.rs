@@ -25,7 +25,7 @@ use toml::{Spanned, Value};
 
 use super::registry::{Entry, STEPS, entry};
 use super::{IntoStep, Pipeline, expression};
-use crate::data::Sampling;
+use crate::data::{Overlap, SampleSize, Sampling};
 use crate::error::{Error, Result};
 
 /// Recipes that the library brings, by name. Step and parameter names are the transformers' own.
@@ -62,6 +62,7 @@ struct Contents {
     input: Input,
     #[serde(default)]
     parameters: BTreeMap<String, f64>,
+    #[serde(default)]
     step: Vec<Spanned<BTreeMap<Spanned<String>, Spanned<Value>>>>,
 }
 
@@ -124,16 +125,25 @@ impl Recipe {
     /// The recipe of a pipeline: what [`pipeline`](Self::pipeline) then makes of it is equal, on the CPU and with seed 0.
     ///
     /// # Errors
-    /// [`Error::Recipe`] for a step that recipes do not know.
+    /// [`Error::Recipe`] for a step that recipes do not know: [`saved`](Self::saved) knows steps of your own.
     pub fn from_pipeline(name: &str, pipeline: &Pipeline) -> Result<Self> {
-        let mut text = String::new();
+        Self::parse(name, "")?.saved(pipeline)
+    }
+
+    /// As [`from_pipeline`](Self::from_pipeline), of a pipeline that may have those steps of your own that this recipe
+    /// [knows](Self::with_step).
+    ///
+    /// # Errors
+    /// [`Error::Recipe`] for a step that neither has.
+    pub fn saved(&self, pipeline: &Pipeline) -> Result<Self> {
+        let problem = |problem: String| Error::Recipe {
+            name: self.name.clone(),
+            line: 1,
+            problem,
+        };
+        let mut steps = Vec::new();
         for (number, step) in (1..).zip(pipeline.transformers()) {
-            let problem = |problem: String| Error::Recipe {
-                name: name.to_owned(),
-                line: 1 + text.lines().count(),
-                problem,
-            };
-            let saved = STEPS.iter().find_map(|entry| {
+            let saved = STEPS.iter().chain(&self.own_steps).find_map(|entry| {
                 let table = (entry.save)(step.as_any())?;
                 Some((entry.name, table))
             });
@@ -151,10 +161,16 @@ impl Recipe {
                     .into_iter()
                     .map(|(name, value)| (name, escaped(value))),
             );
-            let step = toml::to_string(&step).map_err(|error| problem(error.to_string()))?;
-            text += &format!("[[step]]\n{step}\n");
+            steps.push(Value::Table(step));
         }
-        Self::parse(name, &text)
+        let mut whole = toml::Table::new();
+        whole.insert("step".into(), Value::Array(steps));
+        let text = toml::to_string(&whole).map_err(|error| problem(error.to_string()))?;
+        let own_steps = self.own_steps.clone();
+        Ok(Self {
+            own_steps,
+            ..Self::parse(&self.name, &text)?
+        })
     }
 
     /// Lets the recipe use a step of your own, by this name.
@@ -210,69 +226,24 @@ impl Recipe {
                 )),
             };
         };
-        if let Value::Table(window) = sample_size.get_ref() {
-            return self
-                .window(sample_size.span().start, window, overlap.as_ref())
-                .map(Some);
-        }
-        let size = usize::try_from(self.whole(sample_size)?).map_err(|_| {
-            self.error(
-                sample_size.span().start,
-                "sample_size has to be 0 or more".into(),
-            )
+        let size = self.evaluated(sample_size)?;
+        let size: SampleSize = size.try_into().map_err(|error: toml::de::Error| {
+            self.error(sample_size.span().start, error.message().to_owned())
         })?;
-        let overlap = overlap
-            .as_ref()
-            .map_or(Ok(0), |overlap| self.whole(overlap))?;
-        Ok(Some(
-            Sampling::count(size).overlap(isize::try_from(overlap).unwrap_or(isize::MAX)),
-        ))
-    }
-
-    /// `{ time_window = MS }` or `{ adaptive = MS, max = ROWS }`.
-    fn window(
-        &self,
-        start: usize,
-        window: &toml::Table,
-        overlap: Option<&Spanned<Value>>,
-    ) -> Result<Sampling> {
-        let number = |name: &str| -> Result<Option<f64>> {
-            let Some(value) = window.get(name) else {
-                return Ok(None);
-            };
-            self.number(&Spanned::new(start..start, value.clone()))
-                .map(Some)
-        };
-        let names: Vec<&str> = window.keys().map(String::as_str).collect();
-        let sampling = match names[..] {
-            ["time_window"] => number("time_window")?.map(Sampling::time),
-            ["adaptive", "max"] | ["max", "adaptive"] => {
-                let max = self.whole(&Spanned::new(start..start, window["max"].clone()))?;
-                let max = usize::try_from(max).unwrap_or(0);
-                number("adaptive")?.map(|window| Sampling::adaptive(window, max))
+        let (start, overlap) = match overlap {
+            None => (sample_size.span().start, Overlap::default()),
+            Some(overlap) => {
+                let start = overlap.span().start;
+                let value = self.evaluated(overlap)?.try_into();
+                let problem =
+                    |error: toml::de::Error| self.error(start, error.message().to_owned());
+                (start, value.map_err(problem)?)
             }
-            _ => None,
         };
-        let sampling = sampling.ok_or_else(|| {
-            let problem = "sample_size is a number of LoRs, { time_window = MS } or { adaptive = MS, max = LORS }";
-            self.error(start, problem.into())
-        })?;
-        Ok(match overlap {
-            Some(overlap) => sampling.overlap_time(self.number(overlap)?),
-            None => sampling,
-        })
-    }
-
-    fn number(&self, value: &Spanned<Value>) -> Result<f64> {
-        match self.evaluated(value)? {
-            #[expect(clippy::cast_precision_loss, reason = "a time in ms")]
-            Value::Integer(value) => Ok(value as f64),
-            Value::Float(value) => Ok(value),
-            other => Err(self.error(
-                value.span().start,
-                format!("a number is needed here, not {other}"),
-            )),
-        }
+        let sampling = size.sampling(overlap);
+        sampling
+            .map(Some)
+            .map_err(|error| self.error(start, error.to_string()))
     }
 
     /// The pipeline, on the CPU and with seed 0 until told otherwise.
@@ -343,6 +314,8 @@ impl Recipe {
     fn computed(&self, value: &Value) -> Result<Value, String> {
         Ok(match value {
             Value::String(text) => match text.trim_start().strip_prefix('=') {
+                // A doubled one stands for itself.
+                Some(text) if text.starts_with('=') => Value::String(self.filled_in(text)?),
                 Some(text) => number(expression::evaluate(text, &self.parameters)?),
                 None => Value::String(self.filled_in(text)?),
             },
@@ -393,16 +366,6 @@ impl Recipe {
         Ok(filled + rest)
     }
 
-    fn whole(&self, value: &Spanned<Value>) -> Result<i64> {
-        match self.evaluated(value)? {
-            Value::Integer(value) => Ok(value),
-            other => Err(self.error(
-                value.span().start,
-                format!("a whole number is needed here, not {other}"),
-            )),
-        }
-    }
-
     fn error(&self, position: usize, problem: String) -> Error {
         Error::Recipe {
             name: self.name.clone(),
@@ -415,7 +378,15 @@ impl Recipe {
 /// A value whose text is read back as it is.
 fn escaped(value: Value) -> Value {
     match value {
-        Value::String(text) => Value::String(text.replace('{', "{{").replace('}', "}}")),
+        Value::String(text) => {
+            let text = text.replace('{', "{{").replace('}', "}}");
+            let is_like_an_expression = text.trim_start().starts_with('=');
+            Value::String(if is_like_an_expression {
+                format!("={}", text.trim_start())
+            } else {
+                text
+            })
+        }
         Value::Array(values) => Value::Array(values.into_iter().map(escaped).collect()),
         Value::Table(table) => {
             let values = table
@@ -486,6 +457,10 @@ mod tests {
                     "pept-ml-second-pass" => (crate::data::Kind::Points, None),
                     "production" => (crate::data::Kind::Lines, None),
                     "birmingham" => (crate::data::Kind::Lines, Some(Sampling::count(200))),
+                    "fpi" => {
+                        let sampling = Sampling::count(200 * tracers as usize);
+                        (crate::data::Kind::Lines, Some(sampling))
+                    }
                     _ => {
                         let (size, overlap) = (200 * tracers as usize, 150 * tracers as isize);
                         let sampling = Sampling::count(size).overlap(overlap);
@@ -509,6 +484,43 @@ mod tests {
     }
 
     #[test]
+    fn parameters_that_are_tables_or_look_like_expressions_survive_and_so_do_own_steps() {
+        use crate::data::PointData;
+        use crate::pipeline::{Context, Filter};
+        use crate::trajectory::Reconnect;
+        use crate::transform::{GroupBy, Stack};
+
+        #[derive(Debug, Deserialize, Serialize)]
+        struct Own {
+            text: String,
+        }
+        impl Filter for Own {
+            type Input = PointData;
+            type Output = PointData;
+            fn filter(&self, sample: PointData, _: &Context<'_>) -> Result<PointData> {
+                Ok(sample)
+            }
+        }
+        let own = |text: &str| Own { text: text.into() };
+        let pipeline = Pipeline::new()
+            .then(Stack::windows(5.0, 2.5))
+            .then(own("= 1 + {x}"))
+            .then(Stack::adaptive_windows(5.0, 30, -1.0))
+            .then(Reconnect::new(100.0, 20.0).signature("error", 1.0))
+            .then(GroupBy::new("=label"));
+        assert!(Recipe::from_pipeline("own", &pipeline).is_err());
+        let knows = Recipe::parse("own", "").unwrap().with_step::<Own, _>("Own");
+        let recipe = knows.saved(&pipeline).unwrap();
+        let back = recipe.pipeline().unwrap();
+        assert_eq!(
+            format!("{back:?}"),
+            format!("{pipeline:?}"),
+            "{}",
+            recipe.text()
+        );
+    }
+
+    #[test]
     fn text_takes_parameters_in_braces_and_doubled_braces_are_kept() {
         let condition = |text: &str| {
             let text = format!(
@@ -521,7 +533,7 @@ mod tests {
             ))
         };
         let (shown, back) = condition("x < {limit}, \"{{odd}}\" > { limit }").unwrap();
-        assert!(shown.contains("x < 2.5, \\\"{odd}\\\" > 2.5"), "{shown}");
+        assert!(shown.contains("x < 2.5, \"{odd}\" > 2.5"), "{shown}");
         assert_eq!(back.pipeline().unwrap().to_string(), shown);
         for bad in ["x < {limit", "x < limit}", "x < {limits}"] {
             assert!(condition(bad).is_err(), "{bad}");

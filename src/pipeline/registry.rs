@@ -83,6 +83,19 @@ pub(super) fn knows(step: &Step) -> bool {
     STEPS.iter().any(|entry| (entry.is)(step.as_any()))
 }
 
+/// A step as a recipe has it, name and parameters; one of the user's own as Rust shows it.
+pub(super) fn description(step: &Step) -> String {
+    let saved = STEPS.iter().find_map(|entry| {
+        let table = (entry.save)(step.as_any())?.ok()?;
+        Some((entry.name, table))
+    });
+    match saved {
+        Some((name, table)) if table.is_empty() => name.to_owned(),
+        Some((name, table)) => format!("{name} {}", toml::Value::Table(table)),
+        None => format!("{step:?}"),
+    }
+}
+
 /// The names of a struct's fields, as serde knows them.
 fn fields<S: for<'de> Deserialize<'de>>() -> &'static [&'static str] {
     struct Fields<'a>(&'a mut &'static [&'static str]);

@@ -367,7 +367,7 @@ fn groups(values: &[f64], labels: &[f64], column: &str) -> Vec<Group> {
     let group = |&label: &f64| {
         let rows = (0..values.len()).filter(|&row| values[row].total_cmp(&label).is_eq());
         let (name, color) = if is_noise(label) {
-            ("no trajectory".to_owned(), NOISE)
+            ("none (label \u{2212}1)".to_owned(), NOISE)
         } else {
             let color = colors.next().copied().unwrap_or(PALETTE[0]);
             (format!("{column} {}", short(label)), color)
@@ -432,7 +432,7 @@ mod tests {
         assert_eq!(labels(&(0..10).map(f64::from).collect::<Vec<_>>()), None);
         let groups = groups(&[1.0, -1.0, 0.0, 1.0], &[-1.0, 0.0, 1.0], "label");
         let names: Vec<_> = groups.iter().map(|group| group.name.as_str()).collect();
-        assert_eq!(names, ["no trajectory", "label 0", "label 1"]);
+        assert_eq!(names, ["none (label \u{2212}1)", "label 0", "label 1"]);
         assert_eq!(groups[0].color, NOISE);
         assert_eq!(
             (groups[1].color.as_str(), &groups[2].rows[..]),

@@ -577,6 +577,11 @@ impl<D: Dimensions> Figure<D> {
         found
     }
 
+    fn has_bar(&self, subplot: usize) -> bool {
+        let mut traces = self.traces.iter();
+        traces.any(|placed| placed.subplot == subplot && shows_bar(placed.trace.json()))
+    }
+
     /// Where a subplot is: left, right, bottom, top as shares of the figure.
     fn domain(&self, subplot: usize) -> [f64; 4] {
         let bars_of_column = |col: usize| {
@@ -703,7 +708,7 @@ impl<D: Dimensions> Figure<D> {
             "margin": {
                 "l": if D::AXES == 3 { 20 } else { 75 },
                 "r": 25,
-                "t": 25 + if self.title.is_some() { 35 } else { 0 } + if has_titles { 22 } else { 0 },
+                "t": 36 + if self.title.is_some() { 35 } else { 0 } + if has_titles { 22 } else { 0 },
                 "b": f64::from(below) + 17.0 * notes.len() as f64 + f64::from(slider),
             },
         });
@@ -745,14 +750,14 @@ impl<D: Dimensions> Figure<D> {
         let mut scene = json!({
             "domain": {"x": [left, right], "y": [bottom, top]},
             "aspectmode": "cube",
-            "camera": {"up": {"x": 0, "y": 1, "z": 0}, "center": {"x": 0, "y": -0.06, "z": 0}, "eye": self.eye()},
+            "camera": {"up": {"x": 0, "y": 1, "z": 0}, "center": {"x": 0, "y": -0.06, "z": 0}, "eye": self.eye(), "projection": {"type": "orthographic"}},
             "dragmode": "orbit",
         });
         for (axis, name) in ["xaxis", "yaxis", "zaxis"].into_iter().enumerate() {
             let mut json = json!({
                 "title": {"text": self.axis_label(subplot, axis), "font": {"size": 13}},
-                "tickfont": {"size": 11},
-                "gridcolor": GRID, "linecolor": INK, "zeroline": false, "showline": false,
+                "tickfont": {"size": 11}, "tickangle": 0,
+                "gridcolor": GRID, "linecolor": INK, "zeroline": false, "showline": true,
                 "showbackground": true, "backgroundcolor": WALL, "showspikes": false, "nticks": 6,
             });
             if let Some(range) = ranges[axis] {
@@ -793,7 +798,7 @@ impl<D: Dimensions> Figure<D> {
         let axis = |name: &str, other: &str, domain: [f64; 2], label: String| {
             json!({
                 "domain": domain, "anchor": numbered(other, subplot),
-                "title": {"text": label, "standoff": if name == "x" { 8 } else { 6 }},
+                "title": {"text": label, "font": {"size": 13}, "standoff": if name == "x" { 8 } else { 6 }},
                 "gridcolor": GRID, "linecolor": INK, "tickcolor": INK, "showline": true, "mirror": true,
                 "ticks": "outside", "ticklen": 4, "zeroline": false, "automargin": true,
             })
@@ -812,6 +817,9 @@ impl<D: Dimensions> Figure<D> {
             y["scaleanchor"] = json!(numbered("x", subplot));
             if settings.title.is_some() {
                 y["constraintoward"] = json!("top"); // below its title
+            }
+            if self.has_bar(subplot) {
+                x["constraintoward"] = json!("right"); // beside its colour bar
             }
         }
         if settings.shares_time {
@@ -1253,7 +1261,7 @@ mod tests {
             .iter()
             .map(|t| &t["name"])
             .collect();
-        assert_eq!(names, ["no trajectory", "label 0", "label 1"]);
+        assert_eq!(names, ["none (label \u{2212}1)", "label 0", "label 1"]);
         assert_eq!(json["layout"]["showlegend"], true);
         assert_eq!(json["data"][1]["marker"]["size"], 2.0);
         assert_eq!(json["data"][1]["opacity"], 0.8);

@@ -848,7 +848,7 @@ fn bar(scale: &mut Value, style: &Style, is_first: bool) {
     scale["showscale"] = json!(title.is_some());
     if let Some(title) = title {
         scale["colorbar"] = json!({
-            "title": {"text": title, "side": "right"}, "thickness": 12, "outlinewidth": 0,
+            "title": {"text": title, "side": "right", "font": {"size": 13}}, "tickfont": {"size": 11}, "thickness": 12, "outlinewidth": 0,
         });
     }
 }

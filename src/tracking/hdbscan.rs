@@ -117,8 +117,18 @@ impl Filter for Hdbscan {
         if sample.n_rows() < 2 {
             return Ok(sample.empty().with_column("label", &[]));
         }
+        let positions = sample.positions();
+        if let Some(row) = positions
+            .iter()
+            .position(|point| !point.iter().all(|x| x.is_finite()))
+        {
+            return Err(Error::NotFinite {
+                sample: context.sample,
+                row,
+            });
+        }
         let labels: Vec<f64> = self
-            .labels(&sample.positions(), context)
+            .labels(&positions, context)
             .into_iter()
             .map(f64::from)
             .collect();

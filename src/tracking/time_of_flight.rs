@@ -52,12 +52,31 @@ fn emission_points(lines: &LineData) -> Result<Vec<[f64; 4]>> {
     let point = |(&[t1, x1, y1, z1, x2, y2, z2], t2): (&[f64; 7], f64)| {
         let (p, d) = ([x1, y1, z1], [x2 - x1, y2 - y1, z2 - z1]);
         let length = (d[0] * d[0] + d[1] * d[1] + d[2] * d[2]).sqrt();
-        let share = 0.5 - 0.5 * SPEED_OF_LIGHT * (t2 - t1) / length;
+        // A line without length is a point.
+        let share = if length > 0.0 {
+            0.5 - 0.5 * SPEED_OF_LIGHT * (t2 - t1) / length
+        } else {
+            0.0
+        };
         let [x, y, z] = [0, 1, 2].map(|k| p[k] + d[k] * share);
         let way = (share * length).abs();
         [t1 - way / SPEED_OF_LIGHT, x, y, z]
     };
     Ok(lines.line_slice().rows().zip(t2).map(point).collect())
+}
+
+/// Checks that what was found is finite: it is where the lines are.
+fn check_finite(points: &[[f64; 4]], context: &Context<'_>) -> Result<()> {
+    match points
+        .iter()
+        .position(|point| !point.iter().all(|x| x.is_finite()))
+    {
+        Some(row) => Err(Error::NotFinite {
+            sample: context.sample,
+            row,
+        }),
+        None => Ok(()),
+    }
 }
 
 fn positive(name: &'static str, value: Option<f64>) -> Result<()> {
@@ -87,8 +106,10 @@ impl Filter for TimeOfFlight {
         positive("temporal_resolution", self.temporal_resolution)
     }
 
-    fn filter(&self, sample: LineData, _: &Context<'_>) -> Result<Data> {
-        let rows = emission_points(&sample)?.concat();
+    fn filter(&self, sample: LineData, context: &Context<'_>) -> Result<Data> {
+        let rows = emission_points(&sample)?;
+        check_finite(&rows, context)?;
+        let rows = rows.concat();
         let mut attributes = sample.attributes().clone();
         if let Some(resolution) = self.temporal_resolution {
             for (name, value) in [
@@ -190,10 +211,14 @@ impl Filter for CutpointsToF {
     type Output = PointData;
 
     fn check(&self) -> Result<()> {
-        positive("max_distance", self.max_distance)
+        positive("max_distance", self.max_distance)?;
+        if let Some(cutoffs) = self.cutoffs {
+            cutpoints::Params::new(1.0).cutoffs(cutoffs).check()?;
+        }
+        Ok(())
     }
 
-    fn filter(&self, sample: LineData, _: &Context<'_>) -> Result<PointData> {
+    fn filter(&self, sample: LineData, context: &Context<'_>) -> Result<PointData> {
         let points: Vec<[f64; 4]> = match sample.attributes().get("tof") {
             // A table without rows is asked for its columns only.
             Some(Attribute::Points(points))
@@ -209,6 +234,7 @@ impl Filter for CutpointsToF {
             }
             _ => emission_points(&sample)?,
         };
+        check_finite(&points, context)?;
         let limit = self.limit(&sample, &points);
         let cutoffs = self
             .cutoffs
@@ -294,7 +320,7 @@ impl Filter for GaussianDensity {
         positive("sigma", self.sigma)
     }
 
-    fn filter(&self, sample: PointData, _: &Context<'_>) -> Result<PointData> {
+    fn filter(&self, sample: PointData, context: &Context<'_>) -> Result<PointData> {
         let sigma = match (self.sigma, sample.attributes().get("spatial_resolution")) {
             (Some(sigma), _) => sigma,
             (None, Some(Attribute::Number(resolution))) => resolution / FWHM,
@@ -308,16 +334,20 @@ impl Filter for GaussianDensity {
         if points.is_empty() {
             return Ok(sample.with_column("weight", &[]));
         }
+        if let Some(row) = points
+            .iter()
+            .position(|point| !point.iter().all(|x| x.is_finite()))
+        {
+            return Err(Error::NotFinite {
+                sample: context.sample,
+                row,
+            });
+        }
         let mut centre = [0, 1, 2].map(|k| median(points.iter().map(|point| point[k]).collect()));
         let term = |point: &[f64; 3], centre: &[f64; 3]| {
             let squared: f64 = (0..3).map(|k| (point[k] - centre[k]).powi(2)).sum();
             libm::exp(-squared / (2.0 * sigma * sigma))
         };
-        if !centre.iter().all(|x| x.is_finite()) {
-            return Err(Error::Columns(
-                "GaussianDensity: a coordinate is not finite; remove it first".into(),
-            ));
-        }
         for _ in 0..MAX_STEPS {
             let (mut sum, mut next) = (0.0, [0.0; 3]);
             for point in &points {

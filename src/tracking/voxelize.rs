@@ -1,5 +1,6 @@
 use serde::{Deserialize, Serialize};
 
+use super::cutpoints::in_sample;
 use crate::Backend;
 use crate::data::{Attribute, LineData, Voxels, check_memory};
 use crate::error::{Error, Result};
@@ -153,7 +154,8 @@ impl Filter for Voxelize {
             self.within([0.0, 1.0, 0.0, 1.0, 0.0, 1.0]),
         )?;
         let cells = self.number_of_voxels.iter().product();
-        check_memory(cells, size_of::<u32>())
+        // Each thread has one.
+        check_memory(cells, size_of::<u32>() * rayon::current_num_threads())
     }
 
     fn for_data(&self, data: &LineData) -> Result<Option<Self>> {
@@ -175,7 +177,8 @@ impl Filter for Voxelize {
 
     fn filter(&self, sample: LineData, context: &Context<'_>) -> Result<Voxels> {
         let grid = self.grid(&sample)?;
-        let counts = voxels::on(context.backend, sample.line_slice(), &grid)?;
+        let counts = voxels::on(context.backend, sample.line_slice(), &grid)
+            .map_err(|error| in_sample(error, |row| (context.sample, row)))?;
         Ok(Self::with_sample(counts, grid, sample))
     }
 

@@ -75,7 +75,10 @@ impl Reducer for Inspect {
             match table {
                 Data::Lines(table) => self.report(table, n_samples),
                 Data::Points(table) => self.report(table, n_samples),
-                Data::Voxels(voxels) => tracing::info!("{voxels}"),
+                Data::Voxels(voxels) if n_samples < self.max_samples => {
+                    tracing::info!("Debug: sample {n_samples}: {voxels}");
+                }
+                Data::Voxels(_) => (),
                 Data::List(_) => (),
             }
             n_samples += table.n_samples();

@@ -1,7 +1,7 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Contents, Data, Lines, Points, Sampling, Table, typed};
+use crate::data::{Contents, Data, Lines, Points, Sampling, Table, check_times, typed};
 use crate::error::{Error, Result};
 use crate::pipeline::{Context, Reducer};
 use crate::statistics::median;
@@ -97,7 +97,18 @@ impl OptimizeWindow {
             tried.sort_by(|a, b| a.0.total_cmp(&b.0)); // stable
             tried
         };
-        let steps = -OCTAVES * COARSE..=OCTAVES * COARSE;
+        // Where lines come in bursts, the mean says more than the median.
+        let span = times.last()? - times.first()?;
+        let mean = span * self.ideal_elems as f64 / times.len() as f64;
+        let more = f64::from(COARSE) * (mean / start).log2().abs().min(64.0);
+        #[expect(clippy::cast_possible_truncation, reason = "small and rounded")]
+        let more = if more.is_finite() {
+            more.ceil() as i32
+        } else {
+            0
+        };
+        let (below, above) = if mean < start { (more, 0) } else { (0, more) };
+        let steps = -OCTAVES * COARSE - below..=OCTAVES * COARSE + above;
         let windows: Vec<f64> = steps
             .map(|n| start * 2.0_f64.powf(f64::from(n) / f64::from(COARSE)))
             .collect();
@@ -123,11 +134,9 @@ impl OptimizeWindow {
     }
 
     fn sampled<C: Contents>(&self, tables: Vec<Table<C>>) -> Result<Table<C>> {
+        check_times(&tables)?;
         let table = Table::stack(tables)?.into_sorted_by_time();
         let times = table.column(0);
-        if let Some(row) = times.iter().position(|t| !t.is_finite()) {
-            return Err(Error::NotFinite { sample: 0, row });
-        }
         match self.window(&times) {
             Some(window) => table.with_sampling(
                 Sampling::adaptive(window, self.ideal_elems).overlap_time(self.overlap * window),
@@ -138,7 +147,7 @@ impl OptimizeWindow {
                     self.ideal_elems,
                     table.n_rows()
                 );
-                table.with_sampling(Sampling::Ranges(Vec::new()))
+                table.empty().with_sampling(Sampling::Ranges(Vec::new()))
             }
         }
     }
@@ -243,6 +252,13 @@ mod tests {
             "{window}"
         );
         assert!(out.n_samples() > 50 && out.sample_ranges()[..50].iter().all(|r| r.len() == 30));
+        // Bursts: ten rows within a microsecond, every ten milliseconds.
+        let bursts = Array2::from_shape_fn((3_000, 4), |(n, _)| {
+            (n / 10) as f64 * 10.0 + (n % 10) as f64 * 1e-4
+        });
+        let bursts = Data::from(PointData::new(bursts).unwrap());
+        let out = step.reduce(vec![bursts], &Context::FIRST).unwrap();
+        assert!(out.n_samples() > 100, "{}", out.n_samples());
         // No window gives a million rows.
         let none = OptimizeWindow::new(1_000_000)
             .reduce(vec![points], &Context::FIRST)

@@ -1,6 +1,9 @@
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Contents, Data, Element, Lines, Points, Sampling, Table, typed};
+use crate::data::{
+    Contents, Data, Element, Lines, Overlap, Points, SampleSize, Sampling, Table, check_times,
+    typed,
+};
 use crate::error::{Error, Result};
 use crate::pipeline::{Context, Reducer};
 
@@ -11,33 +14,8 @@ use crate::pipeline::{Context, Reducer};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Stack {
-    sample_size: Option<Size>,
+    sample_size: Option<SampleSize>,
     overlap: Overlap,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(
-    untagged,
-    deny_unknown_fields,
-    expecting = "sample_size is a number of rows, { time_window = MS } or { adaptive = MS, max = ROWS }"
-)]
-enum Size {
-    Rows(usize),
-    Time { time_window: f64 },
-    Adaptive { adaptive: f64, max: usize },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "overlap is a number of rows, or a time (ms)")]
-enum Overlap {
-    Rows(isize),
-    Time(f64),
-}
-
-impl Default for Overlap {
-    fn default() -> Self {
-        Self::Rows(0)
-    }
 }
 
 impl Stack {
@@ -51,7 +29,7 @@ impl Stack {
     #[must_use]
     pub fn samples(sample_size: usize, overlap: isize) -> Self {
         Self {
-            sample_size: Some(Size::Rows(sample_size)),
+            sample_size: Some(SampleSize::Rows(sample_size)),
             overlap: Overlap::Rows(overlap),
         }
     }
@@ -60,7 +38,7 @@ impl Stack {
     #[must_use]
     pub fn windows(window: f64, overlap: f64) -> Self {
         Self {
-            sample_size: Some(Size::Time {
+            sample_size: Some(SampleSize::Time {
                 time_window: window,
             }),
             overlap: Overlap::Time(overlap),
@@ -71,7 +49,7 @@ impl Stack {
     #[must_use]
     pub fn adaptive_windows(window: f64, max_rows: usize, overlap: f64) -> Self {
         Self {
-            sample_size: Some(Size::Adaptive {
+            sample_size: Some(SampleSize::Adaptive {
                 adaptive: window,
                 max: max_rows,
             }),
@@ -80,28 +58,11 @@ impl Stack {
     }
 
     fn sampling(&self) -> Result<Option<Sampling>> {
-        let time = match self.overlap {
-            Overlap::Rows(overlap) => overlap as f64,
-            Overlap::Time(overlap) => overlap,
-        };
-        Ok(match (self.sample_size, self.overlap) {
-            (None, Overlap::Rows(0)) => None,
-            (None, _) => return Err(Error::Sampling("an overlap needs a sample_size".into())),
-            (Some(Size::Rows(size)), Overlap::Rows(overlap)) => {
-                Some(Sampling::count(size).overlap(overlap))
-            }
-            (Some(Size::Rows(_)), Overlap::Time(overlap)) => {
-                return Err(Error::Sampling(format!(
-                    "an overlap of {overlap} rows: with a sample_size in rows it has to be a whole number"
-                )));
-            }
-            (Some(Size::Time { time_window }), _) => {
-                Some(Sampling::time(time_window).overlap_time(time))
-            }
-            (Some(Size::Adaptive { adaptive, max }), _) => {
-                Some(Sampling::adaptive(adaptive, max).overlap_time(time))
-            }
-        })
+        match &self.sample_size {
+            Some(size) => size.sampling(self.overlap).map(Some),
+            None if self.overlap == Overlap::default() => Ok(None),
+            None => Err(Error::Sampling("an overlap needs a sample_size".into())),
+        }
     }
 
     fn stack<C: Contents>(&self, tables: Vec<Table<C>>) -> Result<Data>
@@ -113,6 +74,7 @@ impl Stack {
             return Ok(table.into());
         };
         if sampling.is_by_time() {
+            check_times(std::slice::from_ref(&table))?;
             table = table.into_sorted_by_time();
         }
         let table = table.with_sampling(sampling)?;
@@ -122,6 +84,10 @@ impl Stack {
                 table.n_rows(),
                 table.sampling()
             );
+            return Ok(table
+                .empty()
+                .with_sampling(Sampling::Ranges(Vec::new()))?
+                .into());
         }
         Ok(table.into())
     }

@@ -44,6 +44,21 @@ impl Reading {
 
     /// Reads lines or points, as a pipeline needs.
     pub(crate) fn read(&self, input: &Path, kind: Kind) -> Result<Data, Failure> {
+        if kind == Kind::Lines && self.format == Format::Points {
+            return Err(Failure::Usage(
+                "--format points: lines are needed here".into(),
+            ));
+        }
+        if kind == Kind::Lines
+            && self.format == Format::Auto
+            && has_ending(input, "csv")
+            && is_table(input, "t,x,y,z")
+        {
+            return Err(Failure::Failed(format!(
+                "{}: lines are needed, but its columns are those of points (t,x,y,z)",
+                input.display()
+            )));
+        }
         let format = match (self.format, kind) {
             (Format::Auto, Kind::Points) => Format::Points,
             (Format::Auto, Kind::Any) if has_ending(input, "csv") && is_table(input, "t,x,y,z") => {

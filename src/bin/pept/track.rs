@@ -7,7 +7,9 @@ use pept::data::Kind;
 use pept::{Data, Recipe, io};
 
 use crate::common::{Failure, Globals, track};
-use crate::input::{Cutting, Reading, assignment, check_output, cut, not_negative, range};
+use crate::input::{
+    Cutting, Reading, assignment, check_output, check_place, cut, not_negative, range,
+};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -122,7 +124,6 @@ fn execute(
 ) -> Result<(), Failure> {
     let started = Instant::now();
     let (mut recipe, is_file) = open(name)?;
-    io::table::check_name(output).map_err(Failure::usage)?;
     let blame = |error| blame(is_file, error);
     let named = [
         ("tracers", options.tracers.map(f64::from)),
@@ -143,7 +144,13 @@ fn execute(
         (Ok(()), Ok(())) => Kind::Any,
         (Ok(()), Err(_)) => Kind::Lines,
         (Err(_), Ok(())) if options.reading.holds_points(input) => Kind::Points,
-        (Err(error), Ok(())) => return Err(Failure::from(error)), // it takes the file to tell
+        // It takes the file to tell.
+        (Err(error), Ok(())) => {
+            return Err(Failure::Failed(format!(
+                "{error}; if {} is a table of points, give --format points",
+                input.display()
+            )));
+        }
         (Err(error), Err(_)) => return Err(blame(error)),
     };
     let sampling = recipe.sampling().map_err(blame)?;
@@ -165,7 +172,13 @@ fn execute(
     let sampling = options.cutting.sampling(sampling)?;
     let mut inputs = vec![input];
     inputs.extend(is_file.then_some(Path::new(name)));
-    check_output(output, &inputs)?;
+    let gives = pipeline.gives(kind).map_err(blame)?;
+    if gives == Kind::Voxels {
+        io::cells::check_name(output).map_err(Failure::usage)?;
+        check_place(output, &inputs)?;
+    } else {
+        check_output(output, &inputs)?;
+    }
 
     let backend = globals.backend()?;
     let data = options.reading.read(input, kind)?;
@@ -176,6 +189,12 @@ fn execute(
             Data::Points(table) => Data::Points(table.select(range.clone())?),
             list => list,
         };
+    }
+    if gives == Kind::Voxels && data.n_samples() > 1 {
+        return Err(Failure::Failed(format!(
+            "the recipe ends in voxels, a grid for each of {} samples, but a file holds one: choose a sample with --samples",
+            data.n_samples()
+        )));
     }
     let tracked = track(globals, &pipeline, data, backend)?;
     io::table::write_data(output, tracked.table.clone())?;

@@ -54,7 +54,7 @@ fn nice_step(rough: f64) -> f64 {
 
 /// Digits after the point that a step needs.
 fn decimals(step: f64) -> usize {
-    let digits = (-step.log10() + 1e-9).ceil().clamp(0.0, 12.0);
+    let digits = (-step.log10() - 1e-9).ceil().clamp(0.0, 12.0);
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,

@@ -73,7 +73,7 @@ pub(super) fn draw(paper: &mut Paper<'_>, suffix: &str) -> Result<()> {
     let y_range = range_of(y_json).unwrap_or_else(|| range_of_traces(&traces, "y"));
     let is_log = |json: &Value| json["type"] == "log";
     let frame = if y_json["scaleanchor"].is_string() {
-        shrunk(domain, x_range, y_range, y_json["constraintoward"] == "top")
+        shrunk(domain, [x_range, y_range], [x_json, y_json])
     } else {
         domain
     };
@@ -121,16 +121,21 @@ fn range_of_traces(traces: &[(usize, &Value)], axis: &str) -> [f64; 2] {
 }
 
 /// The largest rectangle within another in which a unit is as long along both axes.
-fn shrunk(frame: Rectangle, x: [f64; 2], y: [f64; 2], to_top: bool) -> Rectangle {
+fn shrunk(frame: Rectangle, ranges: [[f64; 2]; 2], json: [&Value; 2]) -> Rectangle {
     let [left, top, width, height] = frame;
-    let [x, y] = [x, y].map(|[low, high]| (high - low).abs());
+    let [x, y] = ranges.map(|[low, high]| (high - low).abs());
     let unit = (width / x).min(height / y);
     if !(unit > 0.0 && unit.is_finite()) {
         return frame;
     }
     let [w, h] = [x * unit, y * unit];
-    let down = if to_top { 0.0 } else { 0.5 * (height - h) };
-    [left + 0.5 * (width - w), top + down, w, h]
+    // The share of what is left that lies before it.
+    let [across, down] = json.map(|json| match json["constraintoward"].as_str() {
+        Some("left" | "top") => 0.0,
+        Some("right" | "bottom") => 1.0,
+        _ => 0.5,
+    });
+    [left + across * (width - w), top + down * (height - h), w, h]
 }
 
 fn draw_axes(
@@ -143,7 +148,7 @@ fn draw_axes(
     let bottom = top + height;
     let shows_numbers = |json: &Value| json["showticklabels"] != false;
     let shows_grid = |json: &Value| json["showgrid"] != false;
-    for (at, text) in x.ticks((width / 85.0).clamp(2.0, 12.0)) {
+    for (at, text) in x.ticks((width / 75.0).clamp(2.0, 12.0)) {
         if shows_grid(x_json) {
             paper.line(vec![[at, top], [at, bottom]], 1.0, GRID);
         }

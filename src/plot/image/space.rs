@@ -6,7 +6,7 @@ use super::super::array::{finite_range, numbers, shape};
 use super::axes;
 use super::flat::marker_shape;
 use super::paper::{Colors, GRID, INK, Paper, Rectangle, main_color, of_values, text_of};
-use super::shapes::{Align, Ink, Shape};
+use super::shapes::{Align, Ink, Shape, text_width};
 use crate::error::Result;
 
 const WALL: Ink = Ink([247, 248, 250], 1.0);
@@ -267,22 +267,21 @@ fn draw_box(paper: &mut Paper<'_>, view: &View, scene: &Value) {
         }
         let title = &scene[["xaxis", "yaxis", "zaxis"][axis]]["title"];
         if let Some(title) = text_of(title) {
-            let upright = along[0].abs() < 0.35 * length;
-            if upright {
+            let widths = ticks[axis].iter().map(|(_, text)| text_width(text, 11.0));
+            let widest = widths.fold(0.0, f64::max);
+            // Beyond the numbers.
+            let beyond = 25.0 + widest * out[0].abs() + 8.0 * out[1].abs();
+            if along[0].abs() < 0.35 * length {
                 let vertical = if out[0] < 0.0 {
                     Align::End
                 } else {
                     Align::Start
                 };
-                paper.turned_text(title, moved(middle, 42.0), 13.0, [Align::Middle, vertical]);
+                let at = moved(middle, beyond - 4.0);
+                paper.turned_text(title, at, 13.0, [Align::Middle, vertical]);
             } else {
-                paper.text(
-                    title,
-                    moved(middle, 38.0),
-                    13.0,
-                    [Align::Middle, Align::Middle],
-                    INK,
-                );
+                let at = moved(middle, beyond);
+                paper.text(title, at, 13.0, [horizontal, Align::Middle], INK);
             }
         }
     }
