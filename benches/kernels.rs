@@ -4,14 +4,14 @@ use criterion::measurement::WallTime;
 use criterion::{
     BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
 };
-use pept::detector::simulator::Simulator;
+use pept::detector::Scene;
 use pept::kernels::{KernelError, cutpoints, minpoints, voxels};
 use pept::{Backend, LineData, Sampling};
 
 fn lors() -> LineData {
-    let simulator = Simulator {
+    let simulator = Scene {
         duration: 200.0,
-        ..Simulator::default()
+        ..Scene::default()
     };
     simulator
         .run()

@@ -3,15 +3,15 @@
 #![expect(clippy::print_stdout, reason = "a program shows what it found")]
 
 use pept::data::{Column, PointData};
-use pept::detector::simulator::Simulator;
+use pept::detector::Scene;
 use pept::tracking::{Centroids, Cutpoints, Hdbscan, SplitLabels};
 use pept::transform::{Condition, Stack};
 use pept::{Pipeline, Recipe, Sampling};
 
 fn main() -> pept::Result<()> {
-    let scene = Simulator {
+    let scene = Scene {
         duration: 100.0,
-        ..Simulator::default()
+        ..Scene::default()
     };
     let lors = scene
         .run()?

@@ -3,16 +3,16 @@
 #![expect(clippy::print_stdout, reason = "a program shows what it found")]
 
 use pept::data::Voxels;
-use pept::detector::simulator::Simulator;
+use pept::detector::Scene;
 use pept::tracking::{Fpi, Voxelize};
 use pept::trajectory::Segregate;
 use pept::transform::Stack;
 use pept::{Backend, Sampling};
 
 fn main() -> pept::Result<()> {
-    let scene = Simulator {
+    let scene = Scene {
         duration: 100.0,
-        ..Simulator::default()
+        ..Scene::default()
     };
     let lors = scene.run()?.lors;
 

@@ -6,7 +6,7 @@
     reason = "a program shows what it found"
 )]
 
-use pept::detector::simulator::Simulator;
+use pept::detector::Scene;
 use pept::{Backend, Recipe, io};
 
 fn main() -> pept::Result<()> {
@@ -14,9 +14,9 @@ fn main() -> pept::Result<()> {
     let lors = match arguments.next() {
         Some(path) => io::parallel_screens::read(path, None)?,
         None => {
-            Simulator {
+            Scene {
                 duration: 100.0,
-                ..Simulator::default()
+                ..Scene::default()
             }
             .run()?
             .lors

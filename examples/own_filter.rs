@@ -3,7 +3,7 @@
 
 use ndarray::Array2;
 use pept::data::{LineData, PointData};
-use pept::detector::simulator::Simulator;
+use pept::detector::Scene;
 use pept::pipeline::{Context, Filter};
 use pept::transform::Stack;
 use pept::{Pipeline, Sampling};
@@ -32,11 +32,10 @@ impl Filter for MiddleOfLines {
 }
 
 fn main() -> pept::Result<()> {
-    let one_tracer = Simulator {
-        tracers: 1,
+    let one_tracer = Scene {
         background: 0.0,
         duration: 20.0,
-        ..Simulator::default()
+        ..Scene::circle(1)
     };
     let lors = one_tracer.run()?.lors.with_sampling(Sampling::count(100))?;
     let points = Pipeline::new()

@@ -3,7 +3,7 @@
 #![expect(clippy::print_stdout, reason = "a program shows what it found")]
 
 use pept::data::PointData;
-use pept::detector::simulator::Simulator;
+use pept::detector::Scene;
 use pept::pipeline::{Context, Filter};
 use pept::tracking::{Centroids, Cutpoints, Hdbscan, SplitLabels};
 use pept::transform::Stack;
@@ -38,9 +38,9 @@ fn main() -> pept::Result<()> {
 
     let text = written.text().to_owned() + "[[step]]\nname = \"Shift\"\nx = 100.0\n";
     let recipe = Recipe::parse("mine, shifted", &text)?.with_step::<Shift, _>("Shift");
-    let scene = Simulator {
+    let scene = Scene {
         duration: 20.0,
-        ..Simulator::default()
+        ..Scene::default()
     };
     let lors = scene
         .run()?

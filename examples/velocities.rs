@@ -3,15 +3,15 @@
 #![expect(clippy::print_stdout, reason = "a program shows what it found")]
 
 use pept::data::Column;
-use pept::detector::simulator::Simulator;
+use pept::detector::Scene;
 use pept::trajectory::{Interpolate, InterpolationKind, Velocity};
 use pept::transform::{Condition, GroupBy, Stack};
 use pept::{Pipeline, Recipe};
 
 fn main() -> pept::Result<()> {
-    let scene = Simulator {
+    let scene = Scene {
         duration: 300.0,
-        ..Simulator::default()
+        ..Scene::default()
     };
     let mut recipe = Recipe::built_in("pept-ml")?;
     recipe.set("tracers", 2.0)?;

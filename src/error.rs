@@ -45,6 +45,16 @@ pub enum Error {
         /// What is wrong there.
         problem: String,
     },
+    /// A scene that cannot be simulated.
+    #[error("scene {name}{}: {problem}", line.map_or(String::new(), |line| format!(", line {line}")))]
+    Scene {
+        /// Its name or file.
+        name: String,
+        /// Line number, from 1, if it has a text.
+        line: Option<usize>,
+        /// What is wrong there.
+        problem: String,
+    },
     /// A table cannot be cut into such samples.
     #[error("{0}")]
     Sampling(String),

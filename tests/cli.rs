@@ -33,6 +33,11 @@ pub(crate) fn trials() -> Vec<Trial> {
             Needs::Nothing,
             recipes,
         ),
+        trial(
+            "cli::scenes_are_shown_simulated_and_bounded",
+            Needs::Nothing,
+            scenes,
+        ),
         trial("cli::info_describes_the_machine", Needs::Nothing, machine),
         trial(
             "cli::kernels_and_recipes_work_on_files_of_every_kind",
@@ -284,6 +289,63 @@ fn files_of_every_kind() {
         1,
         "step 2 (SplitLabels): no column \"label\"",
     );
+}
+
+fn scenes() {
+    let folder = scratch();
+    let folder = folder.path();
+    let shown = pept(folder, &["simulate", "--example", "circle"]);
+    assert!(shown.status.success(), "{}", text(&shown.stderr));
+    std::fs::write(folder.join("circle.toml"), &shown.stdout).unwrap();
+    let simulate = ["simulate", "circle.toml", "--truth", "truth.csv", "-o"];
+    let short = ["--set", "duration=300"];
+    let csv = summary(folder, &[&simulate[..], &["lors.csv"], &short].concat());
+    let n = csv["lors"].as_u64().unwrap();
+    // Poisson: 14,400 expected, six standard deviations; 36 % of them random.
+    assert!((n as f64 - 14_400.0).abs() < 6.0 * 120.0, "{csv}");
+    let random = csv["random"].as_f64().unwrap() / n as f64;
+    assert!((random - 0.36).abs() < 0.03, "{csv}");
+    let lors = pept::io::parallel_screens::read(folder.join("lors.csv"), None).unwrap();
+    assert_eq!(lors.n_rows() as u64, n);
+    // The same, as a table and with other threads.
+    let arrow = [&simulate[..], &["lors.arrow", "--threads", "1"], &short].concat();
+    assert_eq!(summary(folder, &arrow)["lors"], csv["lors"]);
+    let table = pept::io::table::read_lines(folder.join("lors.arrow")).unwrap();
+    assert_eq!(table.rows().column(1), lors.rows().column(1));
+    let other = [&simulate[..], &["other.csv", "--seed", "1"], &short].concat();
+    summary(folder, &other);
+    let read = |name: &str| std::fs::read(folder.join(name)).unwrap();
+    assert_ne!(read("lors.csv"), read("other.csv"));
+
+    let bound = summary(folder, &["bound", "circle.toml"]);
+    let sigma = bound["effective_sigma"].as_f64().unwrap();
+    assert!((sigma / 3.317 - 1.0).abs() < 1e-3, "{bound}");
+
+    let scene = text(&shown.stdout);
+    for (from, to, message) in [
+        ("duration = 1666.0", "duration = 0.0", "duration"),
+        ("rate = 48.0", "rate = -1.0", "rate"),
+        ("background", "backgruond", "unknown field"),
+        ("radius = 86.0", "radius = 300.0", "field of view"),
+        ("count = 2", "count = 2\nactivity = -1", "activity"),
+    ] {
+        assert!(scene.contains(from), "{scene}");
+        std::fs::write(folder.join("bad.toml"), scene.replace(from, to)).unwrap();
+        assert_fails(
+            folder,
+            &[
+                "simulate",
+                "bad.toml",
+                "-o",
+                "out.csv",
+                "--truth",
+                "out-truth.csv",
+            ],
+            1,
+            message,
+        );
+    }
+    assert_fails(folder, &["simulate", "--example", "cirle"], 2, "circle");
 }
 
 fn pept(folder: &Path, arguments: &[&str]) -> Output {
@@ -585,7 +647,7 @@ fn demo() {
     );
     assert_eq!(again["steps"][0]["name"], "Cutpoints");
 
-    // How good it is, and how good it could be: blur of 3 mm on both screens is 2.12 mm half-way between them.
+    // How good it is, and how good it could be: the simulated mixture of offsets is worth a Gaussian of 3.32 mm.
     let good = ["evaluate", "again.csv", "demo/truth.csv"];
     let good = summary(folder, &good);
     assert_eq!(
@@ -603,10 +665,7 @@ fn demo() {
     );
     let best = summary(folder, &["bound", "demo/lors.csv", "--tracers", "2"]);
     let sigma = best["effective_sigma"].as_f64().unwrap();
-    assert!(
-        (sigma / (3.0 / 2.0_f64.sqrt()) - 1.0).abs() < 0.05,
-        "{best}"
-    );
+    assert!((sigma / 3.317 - 1.0).abs() < 0.05, "{best}");
     assert_eq!(best["tracers"].as_array().unwrap().len(), 2);
     for (arguments, code) in [
         (vec!["evaluate", "again.csv", "demo/lors.csv"], 1),

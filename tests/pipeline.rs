@@ -1,6 +1,6 @@
 use libtest_mimic::Trial;
 use ndarray::Array2;
-use pept::detector::simulator::{Simulation, Simulator};
+use pept::detector::{Scene, Simulation};
 use pept::pipeline::{Context, Filter, Pipeline, Reducer};
 use pept::tracking::{Centroids, Cutpoints, Hdbscan, SplitLabels};
 use pept::trajectory::{Segregate, evaluate};
@@ -91,9 +91,9 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 fn simulation() -> Simulation {
-    Simulator {
+    Scene {
         duration: 200.0,
-        ..Simulator::default()
+        ..Scene::default()
     }
     .run()
     .unwrap()
@@ -225,9 +225,9 @@ fn real_recording(
 
 /// More samples than the executor takes at a time.
 fn many_samples() -> (Pipeline, LineData) {
-    let lors = Simulator {
+    let lors = Scene {
         duration: 700.0,
-        ..Simulator::default()
+        ..Scene::default()
     }
     .run()
     .unwrap()

@@ -376,10 +376,6 @@ fn million() {
     let seen = open(&page, [900, 700]);
     assert_eq!(seen.status["traces"], 3);
     assert!(seen.colored([0.1, 0.8, 0.1, 0.9]) > 0.05);
-    eprintln!(
-        "1 M points: {bytes} bytes, drawn after {} s",
-        seen.status["seconds"]
-    );
 }
 
 fn recording() {

@@ -4,8 +4,7 @@ use approx::{assert_abs_diff_eq, assert_relative_eq};
 use libtest_mimic::Trial;
 use ndarray::Array3;
 use pept::data::Voxels;
-use pept::detector::AdacGeometricEfficiency;
-use pept::detector::simulator::Simulator;
+use pept::detector::{AdacGeometricEfficiency, Scene, Tracer};
 use pept::pipeline::IntoStep;
 use pept::tracking::{Cutpoints, Fpi, Voxelize, fpi};
 use pept::transform::{Condition, Stack};
@@ -88,11 +87,12 @@ fn efficiencies_are_those_of_the_peer() {
 }
 
 fn recording(tracers: usize, duration: f64) -> LineData {
-    let scene = Simulator {
-        tracers,
-        rpm: 0.0,
+    let places = [[387.3, 301.1, 355.2], [217.9, 304.4, 358.7]];
+    let scene = Scene {
+        tracers: places[..tracers].iter().copied().map(Tracer::at).collect(),
+        background: 0.3,
         duration,
-        ..Simulator::default()
+        ..Scene::default()
     };
     scene.run().unwrap().lors
 }
@@ -165,7 +165,7 @@ fn no_bias() {
         + Stack::new();
     let points = pipeline.fit(lors).unwrap().into_points().unwrap();
     let cell = [3.84, 5.14, 7.12];
-    for tracer in [[388.0, 302.0, 356.0], [216.0, 302.0, 356.0]] {
+    for tracer in [[387.3, 301.1, 355.2], [217.9, 304.4, 358.7]] {
         let near: Vec<[f64; 3]> = points
             .positions()
             .into_iter()

@@ -18,10 +18,12 @@ use crate::kernels::voxels::Plane;
 const FRAME_TIME: f64 = 100.0;
 /// Free space around points, as a share of their range.
 const MARGIN: f64 = 0.04;
+/// The shorter of two equal axes, as a share of the longer, at least.
+const THINNEST: f64 = 0.3;
 /// Width of a colour bar with its numbers, as a share of the figure's.
 const BAR: f64 = 0.09;
 /// Distance from the origin of the camera, in sides of the cube.
-const CAMERA_DISTANCE: f64 = 2.1;
+const CAMERA_DISTANCE: f64 = 2.4;
 /// Lines, numbers and words; grid; walls.
 const INK: &str = "#2B2F36";
 const GRID: &str = "#DDE1E6";
@@ -123,6 +125,8 @@ struct Subplot {
     /// Shares the horizontal axis with the others that do.
     shares_time: bool,
     has_marginal: bool,
+    /// z is a value, and up.
+    has_heights: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -652,8 +656,10 @@ impl<D: Dimensions> Figure<D> {
             let range = bounds[axis].map(|(low, high)| {
                 let middle = 0.5 * (low + high);
                 let mut length = high - low;
-                if D::AXES == 3 && self.is_equal(subplot) {
-                    length = widest; // a cube
+                if self.is_equal(subplot) && !fills {
+                    // A cube; in a plane thin things get some space.
+                    let least = if D::AXES == 3 { 1.0 } else { THINNEST };
+                    length = length.max(least * widest);
                 }
                 if length <= 0.0 {
                     length = if widest > 0.0 && self.is_equal(subplot) {
@@ -750,7 +756,7 @@ impl<D: Dimensions> Figure<D> {
         let mut scene = json!({
             "domain": {"x": [left, right], "y": [bottom, top]},
             "aspectmode": "cube",
-            "camera": {"up": {"x": 0, "y": 1, "z": 0}, "center": {"x": 0, "y": -0.06, "z": 0}, "eye": self.eye(), "projection": {"type": "orthographic"}},
+            "camera": self.seen_from(self.subplots[subplot].has_heights),
             "dragmode": "orbit",
         });
         for (axis, name) in ["xaxis", "yaxis", "zaxis"].into_iter().enumerate() {
@@ -768,14 +774,25 @@ impl<D: Dimensions> Figure<D> {
         scene
     }
 
-    /// The camera's place, with y up.
-    fn eye(&self) -> Value {
+    /// The camera, with y up, or z where it is a height.
+    fn seen_from(&self, z_is_up: bool) -> Value {
         let [azimuth, elevation] = self.camera.map(f64::to_radians);
-        let round = |value: f64| (value * CAMERA_DISTANCE * 1e4).round() / 1e4;
+        let round = |value: f64| (value * 1e4).round() / 1e4;
+        let axes = |[x, y, z]: [f64; 3]| {
+            // y up becomes z up when each axis takes the place of the next.
+            let [x, y, z] = if z_is_up { [z, x, y] } else { [x, y, z] };
+            json!({"x": round(x), "y": round(y), "z": round(z)})
+        };
+        let eye = [
+            elevation.cos() * azimuth.sin(),
+            elevation.sin(),
+            elevation.cos() * azimuth.cos(),
+        ];
         json!({
-            "x": round(elevation.cos() * azimuth.sin()),
-            "y": round(elevation.sin()),
-            "z": round(elevation.cos() * azimuth.cos()),
+            "up": axes([0.0, 1.0, 0.0]),
+            "center": axes([0.0, -0.06, 0.0]), // numbers need space below
+            "eye": axes(eye.map(|share| share * CAMERA_DISTANCE)),
+            "projection": {"type": "perspective"},
         })
     }
 
@@ -967,6 +984,7 @@ impl Figure3d {
         let [a, b] = labels_of(pixels.grid().plane().unwrap_or_default());
         self.usually(subplot, [a, b, "value"]);
         self.subplots[subplot].is_unequal = true;
+        self.subplots[subplot].has_heights = true;
         Ok(self)
     }
 

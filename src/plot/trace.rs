@@ -434,6 +434,9 @@ pub fn pixels_2d<T: Copy + Into<f64>>(pixels: &Pixels<T>, style: &Style) -> Resu
         "hovertemplate": "%{x:.2f}, %{y:.2f} mm: %{z:.6~g}<extra></extra>",
     });
     json[step] = how;
+    if style.contour {
+        json["line"] = json!({"color": "rgba(255, 255, 255, 0.75)", "width": 1});
+    }
     scale_of(&mut json, style, &values);
     json["colorscale"] = style.color_scale.json(); // dark paper: nothing is lost in it
     named(&mut json, style);
@@ -510,7 +513,13 @@ pub fn vectors<'a>(rows: impl Into<Rows<'a>>, style: &Style) -> Result<Vec<Trace
     let (chosen, note) = all_or_some(style, rows.len(), MAX_LINES, "vectors");
     let rows = rows.take(&chosen);
     let columns: Vec<Vec<f64>> = (0..6).map(|column| rows.column(column)).collect();
-    let bounds = [0, 1, 2].map(|axis| finite_range(&columns[axis]));
+    // Cones reach beyond where they stand, about as far as they are apart.
+    let side = |axis: usize| {
+        let (low, high) = finite_range(&columns[axis])?;
+        let apart = (high - low) / (rows.len() as f64).cbrt();
+        Some((low - apart, high + apart))
+    };
+    let bounds = [side(0), side(1), side(2)];
     let norms: Vec<f64> = (0..rows.len())
         .map(|row| {
             rows.row(row)[3..6]
@@ -524,7 +533,7 @@ pub fn vectors<'a>(rows: impl Into<Rows<'a>>, style: &Style) -> Result<Vec<Trace
         "type": "cone",
         "x": coordinates(&columns[0]), "y": coordinates(&columns[1]), "z": coordinates(&columns[2]),
         "u": array::values(&columns[3]), "v": array::values(&columns[4]), "w": array::values(&columns[5]),
-        "sizemode": "scaled", "sizeref": style.size.unwrap_or(1.0), "anchor": "tail",
+        "sizemode": "scaled", "sizeref": 0.7 * style.size.unwrap_or(1.0), "anchor": "tail",
         "opacity": style.opacity.unwrap_or(1.0),
     });
     scale_of(&mut json, style, &norms);

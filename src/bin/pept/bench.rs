@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
-use pept::detector::simulator::Simulator;
+use pept::detector::Scene;
 use pept::kernels::{cutpoints, minpoints, time_order, voxels};
 use pept::pipeline::Pipeline;
 use pept::tracking::{BirminghamMethod, Cutpoints, Fpi, Hdbscan, Voxelize};
@@ -58,9 +58,9 @@ pub(crate) fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failur
     let lors = match &arguments.input {
         Some(input) => io::parallel_screens::read(input, None)?,
         None => {
-            let simulator = Simulator {
+            let simulator = Scene {
                 seed: globals.seed,
-                ..Simulator::default()
+                ..Scene::default()
             };
             simulator.run()?.lors
         }

@@ -3,9 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use ndarray::Axis;
+use ndarray::{Array2, Axis};
 use pept::data::Kind;
-use pept::detector::bound::{Bound, Noise, NoiseFit, OffsetDensity, Spread, motion_factor};
+use pept::detector::bound::{
+    Bound, Geometry, Noise, NoiseFit, OffsetDensity, Spread, motion_factor,
+};
+use pept::detector::{Detector, Scene, Simulator};
 use pept::io::table;
 use pept::{Data, LineData, PointData, Recipe};
 use serde_json::{Value, json};
@@ -72,7 +75,7 @@ pub(crate) fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failur
         .extension()
         .is_some_and(|ending| ending.eq_ignore_ascii_case("toml"));
     let found = if is_scene {
-        bound_of_scene(input)?
+        bound_of_scene(globals, input)?
     } else {
         bound_of_recording(globals, arguments)?
     };
@@ -82,11 +85,64 @@ pub(crate) fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failur
     )
 }
 
-fn bound_of_scene(path: &Path) -> Result<Found, Failure> {
-    Err(Failure::Failed(format!(
-        "{}: the bound of scenes is not known; simulate it and give its LoRs",
-        path.display()
-    )))
+/// Where the offsets are known, from the shape of the screens; else from simulated LoRs and where their tracers are.
+fn bound_of_scene(globals: &Globals, path: &Path) -> Result<Found, Failure> {
+    let scene = Scene {
+        seed: globals.seed,
+        ..Scene::read(path)?
+    };
+    let simulator = Simulator::new(scene.clone())?;
+    let (Some(offsets), Detector::Screens(screens)) = (scene.offsets, &scene.detector) else {
+        return bound_of_simulation(&simulator);
+    };
+    if scene.scattered > 0.0 {
+        return bound_of_simulation(&simulator);
+    }
+    let geometry = Geometry::ParallelScreens {
+        x: screens.x,
+        y: screens.y,
+        z: [0.0, screens.separation],
+    };
+    let density = OffsetDensity::new([
+        (offsets.core_share, Spread::Gaussian(offsets.core)),
+        (1.0 - offsets.core_share, Spread::Exponential(offsets.tail)),
+    ])?;
+    let rates = simulator.rates();
+    let rate = rates.total();
+    let tracers = rates.tracers.iter().enumerate().map(|(tracer, own)| {
+        let position = simulator.position(tracer, 0.5 * scene.duration);
+        let share = own / rate;
+        let bound =
+            Bound::from_geometry(&geometry, position, &density, share, rates.random / rate)?;
+        Ok(TracerBound {
+            label: tracer as f64,
+            position,
+            share,
+            bound,
+        })
+    });
+    Ok(Found {
+        rate,
+        tracers: tracers.collect::<Result<_, Failure>>()?,
+        density,
+    })
+}
+
+fn bound_of_simulation(simulator: &Simulator) -> Result<Found, Failure> {
+    let most = ENOUGH.saturating_mul(simulator.scene().tracers.len());
+    let mut values: Vec<f64> = Vec::new();
+    for number in 0..simulator.n_blocks() {
+        if values.len() >= 7 * most {
+            break;
+        }
+        values.extend(simulator.block(number).rows.as_flattened());
+    }
+    let n_rows = values.len() / 7;
+    let rows = Array2::from_shape_vec((n_rows, 7), values)
+        .map_err(|error| Failure::Failed(error.to_string()))?;
+    let lors = LineData::new(rows)?.sorted_by_time();
+    let noise = NoiseFit::new().run(&lors, &simulator.truth()?)?;
+    Found::of_noise(&lors, noise)
 }
 
 fn bound_of_recording(globals: &Globals, arguments: &Arguments) -> Result<Found, Failure> {

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
-use pept::detector::simulator::{Simulation, Simulator};
+use pept::detector::{Detector, Scene, Screens, Simulation};
 use pept::trajectory::evaluate;
 use pept::{Backend, Error, Recipe, io};
 use serde_json::{Value, json};
@@ -32,15 +32,17 @@ pub(crate) fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failur
         io::check_writable(&file(name))?;
     }
 
-    let simulator = Simulator {
+    let screens = Screens::new(712.0);
+    let scene = Scene {
+        detector: Detector::Screens(screens),
         seed: globals.seed,
-        ..Simulator::default()
+        ..Scene::default()
     };
-    let Simulation { lors, truth } = simulator.run()?;
+    let Simulation { lors, truth } = scene.run()?;
     io::parallel_screens::write(
         file("lors.csv"),
         "Simulated by pept demo: two tracers at 42 rpm",
-        simulator.separation,
+        screens.separation,
         &lors,
     )?;
     io::csv::write(file("truth.csv"), &truth)?;

@@ -8,6 +8,7 @@ mod evaluate;
 mod info;
 mod input;
 mod kernel;
+mod simulate;
 mod track;
 mod voxelize;
 
@@ -43,6 +44,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Describe this machine's GPUs, or a recording
     Info(info::Arguments),
+    /// Simulate a recording, with the truth beside it
+    Simulate(simulate::Arguments),
     /// Compare tracked points with the truth
     Evaluate(evaluate::Arguments),
     /// How precise positions can be: the Cramer-Rao bound, per axis and sample size
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
             Command::Voxelize(arguments) => voxelize::run(&globals, arguments),
             Command::Demo(arguments) => demo::run(&globals, arguments),
             Command::Info(arguments) => info::run(&globals, arguments),
+            Command::Simulate(arguments) => simulate::run(&globals, arguments),
             Command::Evaluate(arguments) => evaluate::run(&globals, arguments),
             Command::Bound(arguments) => bound::run(&globals, arguments),
             Command::Bench(arguments) => bench::run(&globals, arguments),

@@ -19,6 +19,8 @@ use crate::input::{Cutting, Reading, check_place, cut, number, positive, range};
 
 /// Lines shown by default: more are a thicket.
 const MAX_LINES: usize = 10_000;
+/// Points of an SVG file by default: each is a shape.
+const MAX_SVG_POINTS: usize = 50_000;
 /// Points that get ellipsoids instead of error bars.
 const MAX_ELLIPSOIDS: usize = 200;
 /// Bars of a histogram.
@@ -43,7 +45,7 @@ pub(crate) struct Arguments {
     /// Column of a histogram [default: error, else the last]
     #[arg(long, value_name = "COLUMN", allow_hyphen_values = true)]
     column: Option<String>,
-    /// Draw at most so many points or lines, chosen at random with --seed [default: 1000000 points, 10000 lines]
+    /// Draw at most so many points or lines, chosen at random with --seed [default: 1000000 points (50000 in SVG), 10000 lines]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_points: Option<u32>,
     /// Diameter of points, or width of lines, in pixels
@@ -286,6 +288,7 @@ impl Arguments {
         let most = match (self.max_points, drawn) {
             (Some(most), _) => usize::try_from(most).ok(),
             (None, Drawn::Lines(_)) => Some(MAX_LINES),
+            (None, _) if has_ending(&self.output, &["svg"]) => Some(MAX_SVG_POINTS),
             (None, _) => None,
         };
         if let Some(most) = most {

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::super::array::{finite_range, numbers, shape};
+use super::super::color::rgb;
 use super::super::png;
 use super::axes;
 use super::paper::{Colors, GRID, INK, Paper, Rectangle, main_color, of_values, text_of};
@@ -166,7 +167,7 @@ fn draw_axes(
         }
     }
     let mut widest: f64 = 0.0;
-    for (at, text) in y.ticks((height / 50.0).clamp(2.0, 12.0)) {
+    for (at, text) in y.ticks((height / 45.0).clamp(2.0, 12.0)) {
         if shows_grid(y_json) {
             paper.line(vec![[left, at], [left + width, at]], 1.0, GRID);
         }
@@ -464,6 +465,8 @@ impl Plot {
             return;
         };
         let [(x0, dx), (y0, dy)] = [cells(trace, "x"), cells(trace, "y")];
+        let color = trace["line"]["color"].as_str().and_then(rgb);
+        let color = color.unwrap_or([43, 47, 54]);
         for (level, _) in axes::ticks(low, high, CONTOURS) {
             for row in 0..rows.saturating_sub(1) {
                 for column in 0..columns.saturating_sub(1) {
@@ -487,7 +490,7 @@ impl Plot {
                         }
                     }
                     for pair in crossings.chunks_exact(2) {
-                        self.clipped(paper, pair, 0.8, Ink([43, 47, 54], 0.8));
+                        self.clipped(paper, pair, 0.8, Ink(color, 0.75));
                     }
                 }
             }

@@ -11,7 +11,7 @@ use plotters::style::{
 
 use super::super::png;
 
-/// DejaVu Sans, Latin and Greek: 33 kB.
+/// `DejaVu Sans`, Latin and Greek: 33 kB.
 const FONT: &[u8] = include_bytes!("../vendor/DejaVuSans-subset.ttf");
 const FAMILY: &str = "DejaVu Sans";
 /// Fonts that a viewer of SVG may have.

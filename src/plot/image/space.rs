@@ -182,7 +182,7 @@ fn draw_box(paper: &mut Paper<'_>, view: &View, scene: &Value) {
     let ticks: Vec<Vec<(f64, String)>> = (0..3)
         .map(|axis| {
             let [low, high] = view.ranges[axis];
-            let ticks = axes::ticks(low, high, 4.0).into_iter();
+            let ticks = axes::ticks(low, high, 5.0).into_iter();
             ticks
                 .map(|(value, text)| {
                     (
