@@ -15,6 +15,8 @@ pub mod detector;
 mod error;
 pub mod io;
 pub mod pipeline;
+#[cfg(feature = "plot")]
+pub mod plot;
 mod statistics;
 pub mod tracking;
 pub mod trajectory;

@@ -27,6 +27,8 @@ mod golden;
 mod gpu;
 /// Pipelines on real and simulated recordings: results, determinism, own steps.
 mod pipeline;
+/// Pictures, in a browser and without one.
+mod plots;
 mod support;
 /// Tables in every format: round trips, foreign and damaged files.
 mod tables;
@@ -60,6 +62,7 @@ fn main() {
     trials.extend(condition_steps::trials());
     trials.extend(tables::trials());
     trials.extend(pipeline::trials());
+    trials.extend(plots::trials());
     trials.extend(cli::trials());
     libtest_mimic::run(&arguments, trials).exit();
 }

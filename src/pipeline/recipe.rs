@@ -183,6 +183,12 @@ impl Recipe {
         self
     }
 
+    /// The recipe's name, or its file's.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The recipe's text.
     #[must_use]
     pub fn text(&self) -> &str {

@@ -867,7 +867,7 @@ impl<D: Dimensions> Figure<D> {
         let steps: Vec<Value> = steps.collect();
         layout["sliders"] = json!([{
             "active": 0, "steps": steps, "x": 0.12, "len": 0.86, "y": 0, "yanchor": "top", "pad": {"t": below},
-            "currentvalue": {"xanchor": "left", "font": {"size": 13}}, "ticklen": 0, "minorticklen": 0,
+            "currentvalue": {"xanchor": "left", "font": {"size": 13, "color": INK}}, "ticklen": 0, "minorticklen": 0,
             "font": {"color": "rgba(0,0,0,0)"}, "transition": {"duration": 0},
         }]);
         let play = json!({

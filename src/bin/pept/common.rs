@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use pept::pipeline::{Pipeline, Progress, Report};
+use pept::plot::{Page, StepSummary, Summary, report};
 use pept::{Backend, Data};
 use serde_json::{Value, json};
 
@@ -279,6 +280,52 @@ impl Tracked {
             "gpu_dispatches": self.backend.gpu_dispatches(),
             "steps": steps,
         })
+    }
+
+    /// A page with numbers, trajectories and steps. `errors`: distances from the truth (mm), where it is known.
+    pub(crate) fn page(
+        &self,
+        title: &str,
+        recipe: &str,
+        elapsed: Duration,
+        errors: Vec<f64>,
+    ) -> Result<Page, Failure> {
+        let seconds = elapsed.as_secs_f64();
+        let fact = |name: &str, value: String| (name.to_owned(), value);
+        let steps = self.report.steps.iter().map(|step| StepSummary {
+            name: step.name.to_owned(),
+            backend: step.backend.to_owned(),
+            seconds: step.seconds,
+            rows_in: step.rows_in,
+            rows_out: step.rows_out,
+        });
+        let summary = Summary {
+            facts: vec![
+                fact("LoRs", self.rows_in.to_string()),
+                fact("samples", self.samples.to_string()),
+                fact(self.what(), self.table.n_rows().to_string()),
+                fact("trajectories", self.trajectories().to_string()),
+                fact(
+                    "time",
+                    format!(
+                        "{seconds:.2} s, {:.1} x real time",
+                        self.recorded.as_secs_f64() / seconds
+                    ),
+                ),
+                fact("threads", rayon::current_num_threads().to_string()),
+                fact("kernels on", self.backend.to_string()),
+                fact("pept", env!("CARGO_PKG_VERSION").to_owned()),
+            ],
+            recipe: recipe.to_owned(),
+            steps: steps.collect(),
+            points: match &self.table {
+                Data::Points(points) => Some(points.clone()),
+                _ => None,
+            },
+            errors,
+            max_points: 0,
+        };
+        Ok(report(title, &summary)?)
     }
 
     /// The summary for people; with the time of each step if asked for.

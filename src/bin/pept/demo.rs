@@ -3,6 +3,7 @@ use std::time::Instant;
 
 use clap::Args;
 use pept::detector::{Detector, Scene, Screens, Simulation};
+use pept::plot::Script;
 use pept::trajectory::evaluate;
 use pept::{Backend, Error, Recipe, io};
 use serde_json::{Value, json};
@@ -28,7 +29,7 @@ pub(crate) fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failur
         path: folder.clone(),
         source,
     })?;
-    for name in ["lors.csv", "truth.csv", "trajectories.csv"] {
+    for name in ["lors.csv", "truth.csv", "trajectories.csv", "report.html"] {
         io::check_writable(&file(name))?;
     }
 
@@ -60,6 +61,13 @@ pub(crate) fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failur
     let elapsed = started.elapsed();
 
     let found = evaluate(&points, &truth, FALSE_POINT)?;
+    let page = tracked.page(
+        "pept demo: two tracers at 42 rpm",
+        recipe.text(),
+        elapsed,
+        found.errors.clone(),
+    )?;
+    page.write(file("report.html"), Script::Embedded)?;
     let agreement = if globals.cpu_only() {
         None
     } else {
@@ -98,7 +106,7 @@ pub(crate) fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failur
         None => "no GPU was compared with the CPU\n".to_owned(),
     };
     text += &format!(
-        "{}: lors.csv, truth.csv, trajectories.csv written\n",
+        "{}: lors.csv, truth.csv, trajectories.csv, report.html written\n",
         folder.display()
     );
     globals.print(&json, &text)?;

@@ -8,6 +8,7 @@ mod evaluate;
 mod info;
 mod input;
 mod kernel;
+mod plot;
 mod simulate;
 mod track;
 mod voxelize;
@@ -44,6 +45,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Describe this machine's GPUs, or a recording
     Info(info::Arguments),
+    /// Draw points, lines, voxels or time series: a page, PNG or SVG
+    Plot(plot::Arguments),
     /// Simulate a recording, with the truth beside it
     Simulate(simulate::Arguments),
     /// Compare tracked points with the truth
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
             Command::Voxelize(arguments) => voxelize::run(&globals, arguments),
             Command::Demo(arguments) => demo::run(&globals, arguments),
             Command::Info(arguments) => info::run(&globals, arguments),
+            Command::Plot(arguments) => plot::run(&globals, arguments),
             Command::Simulate(arguments) => simulate::run(&globals, arguments),
             Command::Evaluate(arguments) => evaluate::run(&globals, arguments),
             Command::Bound(arguments) => bound::run(&globals, arguments),

@@ -39,7 +39,7 @@ pub(crate) struct Arguments {
     /// Column that colours: a name, or a position from 0 [default: label, else t]
     #[arg(long, value_name = "COLUMN", allow_hyphen_values = true)]
     color_by: Option<String>,
-    /// Scale of colours: Magma, Inferno, Plasma, Viridis, Cividis, Turbo, Greys or RdBu
+    /// Scale of colours: Magma, Inferno, Plasma, Viridis, Cividis, Turbo, Greys or `RdBu`
     #[arg(long, value_name = "NAME", default_value = "Magma", value_parser = |text: &str| text.parse::<ColorScale>())]
     color_scale: ColorScale,
     /// Column of a histogram [default: error, else the last]
@@ -60,7 +60,7 @@ pub(crate) struct Arguments {
     /// Points in a plane, not in space
     #[arg(long, value_enum)]
     plane: Option<PlaneChoice>,
-    /// One standard deviation: ellipsoids or bars, from the columns sigma_xx.., error_x.. or error
+    /// One standard deviation: ellipsoids or bars, from the columns `sigma_xx`.., `error_x`.. or `error`
     #[arg(long)]
     errors: bool,
     /// A layer of voxels as a heat map: ix=N, iy=N or iz=N, and ix=N+W with W more layers on each side added up

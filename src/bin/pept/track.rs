@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use clap::Args;
 use pept::data::Kind;
+use pept::plot::Script;
 use pept::{Data, Recipe, io};
 
 use crate::common::{Failure, Globals, track};
@@ -63,6 +64,9 @@ struct Options {
     set: Vec<(String, f64)>,
     #[command(flatten)]
     reading: Reading,
+    /// Also draw the result: a page with trajectories, errors, steps and the recipe
+    #[arg(long, value_name = "OUT.html")]
+    plot: Option<PathBuf>,
     /// Track only the samples A to before B
     #[arg(long, value_name = "A..B", value_parser = range)]
     samples: Option<Range<usize>>,
@@ -180,6 +184,16 @@ fn execute(
         check_output(output, &inputs)?;
     }
 
+    if let Some(plot) = &options.plot {
+        let is_page = plot.extension().is_some_and(|ending| ending == "html");
+        if !is_page {
+            return Err(Failure::Usage(format!(
+                "{}: --plot makes a page, OUT.html; `pept plot` makes .png and .svg",
+                plot.display()
+            )));
+        }
+        check_place(plot, &[input, output])?;
+    }
     let backend = globals.backend()?;
     let data = options.reading.read(input, kind)?;
     let mut data = cut(data, sampling, input)?;
@@ -199,10 +213,16 @@ fn execute(
     let tracked = track(globals, &pipeline, data, backend)?;
     io::table::write_data(output, tracked.table.clone())?;
     let elapsed = started.elapsed();
+    let mut written = output.display().to_string();
+    if let Some(plot) = &options.plot {
+        let title = format!("{}, {}", input.display(), recipe.name());
+        let page = tracked.page(&title, recipe.text(), elapsed, Vec::new())?;
+        page.write(plot, Script::Embedded)?;
+        written += &format!(", {}", plot.display());
+    }
     let text = format!(
-        "{}{} written\n",
+        "{}{written} written\n",
         tracked.text(elapsed, globals.verbose > 0),
-        output.display()
     );
     globals.print(&tracked.summary(elapsed), &text)
 }
