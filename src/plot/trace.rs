@@ -328,7 +328,7 @@ pub fn slice<T: Copy + Into<f64>>(
 /// A slice of voxels as a coloured plane where it lies.
 ///
 /// # Errors
-/// As [`slice`].
+/// As [`slice()`].
 pub fn slice_3d<T: Copy + Into<f64>>(
     voxels: &Voxels<T>,
     slice: Slice,
