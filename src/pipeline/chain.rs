@@ -10,10 +10,11 @@ use crate::data::{Data, Element, LineData, Lines, PointData, Points, Voxels};
 use crate::error::Result;
 use crate::tracking::{
     BirminghamMethod, Centroids, Cutpoints, CutpointsToF, Fpi, GaussianDensity, Hdbscan,
-    LinesCentroids, Minpoints, SplitLabels, TimeOfFlight, Voxelize,
+    LinesCentroids, Minpoints, PeptEm, Refine, SplitLabels, TimeOfFlight, Voxelize,
 };
 use crate::trajectory::{
-    Interpolate, OutOfViewFilter, Reconnect, RemoveStatic, Segregate, Velocity,
+    FitTrajectory, Interpolate, OutOfViewFilter, Reconnect, RemoveStatic, Segregate, Smooth,
+    Velocity,
 };
 use crate::transform::{
     Center, Condition, ConditionFn, GroupBy, Inspect, OptimizeWindow, Remove, Reorient,
@@ -236,10 +237,14 @@ take_one_kind! {
     Centroids: PointData => PointData;
     LinesCentroids: LineData => PointData;
     BirminghamMethod: LineData => PointData;
+    PeptEm: LineData => PointData;
+    Refine: PointData => PointData;
     Voxelize: LineData => Voxels;
     Fpi: Voxels => PointData;
     Segregate: PointData => PointData;
     Reconnect: PointData => PointData;
+    Smooth: PointData => PointData;
+    FitTrajectory: PointData => PointData;
     Velocity: PointData => PointData;
     OutOfViewFilter: PointData => PointData;
     RemoveStatic: PointData => PointData;

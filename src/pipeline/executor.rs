@@ -8,7 +8,7 @@ use super::step::{AnyFilter, Role, Step};
 use super::{Context, Pipeline, registry};
 use crate::Backend;
 use crate::data::{
-    Cutter, Data, Element, Kind, LineData, Lines, PointData, Points, Sampling, Stacker,
+    Attribute, Cutter, Data, Element, Kind, LineData, Lines, PointData, Points, Sampling, Stacker,
 };
 use crate::error::{Error, Result};
 
@@ -111,8 +111,10 @@ pub(super) fn run_blocks(
         empty: first.empty(),
         cutter: Some(Cutter::new(sampling)),
         first: Some(first),
+        kept: None,
         ready: None,
         report: Report::default(),
+        sample_rows: 0,
     };
     if pipeline.transformers().first().is_none_or(Step::is_reducer) {
         let whole = stream.read_all()?;
@@ -167,17 +169,44 @@ fn all_steps(
         tallies: &tallies,
         progress,
     };
+    // Rows of the recording, and those of its samples.
+    let mut rows = match &input {
+        Input::Whole(data) => (data.n_rows(), data.sample_rows()),
+        Input::Stream(_) => (0, 0),
+    };
+    let mut lines = None;
+    if steps.iter().any(Step::needs_lines) {
+        match &mut input {
+            Input::Whole(Data::Lines(table)) => lines = Some(table.clone()),
+            Input::Whole(_) => (),
+            Input::Stream(stream) => stream.kept = Some(Stacker::default()),
+        }
+    }
     let mut next = 0;
     while let Some(step) = steps.get(next) {
         input = Input::Whole(match (step.role(), input) {
             (Role::Reducer(reducer), input) => {
-                let data = match input {
+                let mut data = match input {
                     Input::Whole(data) => data,
                     Input::Stream(stream) => stream.read_all()?.into(),
                 };
+                if let Some(lines) = &lines
+                    && step.needs_lines()
+                {
+                    let lines = Attribute::Lines(lines.clone());
+                    data = data.into_points()?.with_attribute("_lines", lines).into();
+                }
                 let (start, rows_in) = (Instant::now(), data.n_rows());
+                let context = Context {
+                    overlap: if rows.1 > rows.0 {
+                        1.0 - rows.0 as f64 / rows.1 as f64
+                    } else {
+                        0.0
+                    },
+                    ..run.context(next, 0)
+                };
                 let data = reducer
-                    .apply(data, &run.context(next, 0))
+                    .apply(data, &context)
                     .map_err(|error| run.at_step(next, error))?;
                 tallies[next].add(start, rows_in, data.n_rows());
                 next += 1;
@@ -207,7 +236,13 @@ fn all_steps(
                 match input {
                     Input::Whole(data) => run.filters(&filters, &mut Groups::of(&data), stacks)?,
                     Input::Stream(stream) => {
-                        run.filters(&filters, &mut Groups::Stream(stream), stacks)?
+                        let groups = &mut Groups::Stream(&mut *stream);
+                        let data = run.filters(&filters, groups, stacks)?;
+                        rows = (stream.report.rows, stream.sample_rows);
+                        if let Some(kept) = stream.kept.take() {
+                            lines = Some(kept.finish()?);
+                        }
+                        data
                     }
                 }
             }
@@ -242,10 +277,14 @@ struct Stream<'a> {
     cutter: Option<Cutter>,
     /// The first block, which was looked at.
     first: Option<LineData>,
+    /// All lines so far, where a step will look at them again.
+    kept: Option<Stacker<Lines>>,
     /// Samples, and how many of them are done.
     ready: Option<(LineData, usize)>,
     /// Rows, samples and times so far.
     report: Report,
+    /// Rows of samples so far.
+    sample_rows: usize,
 }
 
 impl Stream<'_> {
@@ -255,6 +294,9 @@ impl Stream<'_> {
             None => (self.blocks)()?,
         };
         if let Some(block) = &block {
+            if let Some(kept) = &mut self.kept {
+                kept.push(block.clone())?;
+            }
             self.report.rows += block.n_rows();
             if let Some((first, last)) = block.time_span() {
                 let (start, end) = self.report.time_span.unwrap_or((first, last));
@@ -289,6 +331,7 @@ impl Stream<'_> {
             };
             if let Some(table) = samples {
                 self.report.samples += table.n_samples();
+                self.sample_rows += table.sample_rows();
                 self.ready = Some((table, 0));
             }
         }
@@ -424,6 +467,7 @@ impl Run<'_> {
             step,
             sample,
             member: 0,
+            overlap: 0.0,
         }
     }
 

@@ -42,6 +42,19 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("birmingham", include_str!("recipes/birmingham.toml")),
     ("fpi", include_str!("recipes/fpi.toml")),
     ("production", include_str!("recipes/production.toml")),
+    (
+        "pept-ml-refined",
+        include_str!("recipes/pept-ml-refined.toml"),
+    ),
+    (
+        "pept-ml-smooth",
+        include_str!("recipes/pept-ml-smooth.toml"),
+    ),
+    ("pept-em", include_str!("recipes/pept-em.toml")),
+    (
+        "pept-em-trajectory",
+        include_str!("recipes/pept-em-trajectory.toml"),
+    ),
 ];
 
 /// A recipe: text that becomes a [`Pipeline`] when its parameters are known.
@@ -463,7 +476,7 @@ mod tests {
                     "pept-ml-second-pass" => (crate::data::Kind::Points, None),
                     "production" => (crate::data::Kind::Lines, None),
                     "birmingham" => (crate::data::Kind::Lines, Some(Sampling::count(200))),
-                    "fpi" => {
+                    "fpi" | "pept-em-trajectory" => {
                         let sampling = Sampling::count(200 * tracers as usize);
                         (crate::data::Kind::Lines, Some(sampling))
                     }

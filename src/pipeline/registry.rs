@@ -9,10 +9,11 @@ use serde::de::{Deserialize, Deserializer, Visitor};
 use super::{IntoStep, Step};
 use crate::tracking::{
     BirminghamMethod, Centroids, Cutpoints, CutpointsToF, Fpi, GaussianDensity, Hdbscan,
-    LinesCentroids, Minpoints, SplitLabels, TimeOfFlight, Voxelize,
+    LinesCentroids, Minpoints, PeptEm, Refine, SplitLabels, TimeOfFlight, Voxelize,
 };
 use crate::trajectory::{
-    Interpolate, OutOfViewFilter, Reconnect, RemoveStatic, Segregate, Velocity,
+    FitTrajectory, Interpolate, OutOfViewFilter, Reconnect, RemoveStatic, Segregate, Smooth,
+    Velocity,
 };
 use crate::transform::{
     Center, Condition, GroupBy, Inspect, OptimizeWindow, Remove, Reorient, SamplesCondition, Stack,
@@ -44,6 +45,8 @@ pub(super) const STEPS: &[Entry] = &[
     entry::<Centroids, _>("Centroids"),
     entry::<LinesCentroids, _>("LinesCentroids"),
     entry::<BirminghamMethod, _>("BirminghamMethod"),
+    entry::<PeptEm, _>("PeptEm"),
+    entry::<Refine, _>("Refine"),
     entry::<Voxelize, _>("Voxelize"),
     entry::<Fpi, _>("FPI"),
     entry::<Stack, _>("Stack"),
@@ -57,6 +60,8 @@ pub(super) const STEPS: &[Entry] = &[
     entry::<Inspect, _>("Debug"),
     entry::<Segregate, _>("Segregate"),
     entry::<Reconnect, _>("Reconnect"),
+    entry::<Smooth, _>("Smooth"),
+    entry::<FitTrajectory, _>("FitTrajectory"),
     entry::<Velocity, _>("Velocity"),
     entry::<Interpolate, _>("Interpolate"),
     entry::<OutOfViewFilter, _>("OutOfViewFilter"),

@@ -22,6 +22,9 @@ pub struct Context<'a> {
     pub sample: usize,
     /// The table's number in the list that an earlier filter made of the sample, else 0.
     pub member: usize,
+    /// For a reducer: the share of their rows that the samples of the run's input have in common, 0.75 for samples of 400 that overlap by
+    /// 300.
+    pub overlap: f64,
 }
 
 #[cfg(test)]
@@ -33,6 +36,7 @@ impl Context<'static> {
         step: 0,
         sample: 0,
         member: 0,
+        overlap: 0.0,
     };
 }
 
@@ -201,6 +205,11 @@ pub trait Reducer: fmt::Debug + Send + Sync + 'static {
         false
     }
 
+    /// Whether it looks at the lines of the recording again. In a run on lines, they are then the attribute `_lines` of what it is given.
+    fn needs_lines(&self) -> bool {
+        false
+    }
+
     /// Checks the parameters, before any work.
     ///
     /// # Errors
@@ -279,6 +288,14 @@ impl Step {
         match &self.0 {
             Role::Filter(_) => false,
             Role::Reducer(step) => step.stacks(),
+        }
+    }
+
+    /// Whether it is a reducer that looks at the lines of the recording again.
+    pub(super) fn needs_lines(&self) -> bool {
+        match &self.0 {
+            Role::Filter(_) => false,
+            Role::Reducer(step) => step.needs_lines(),
         }
     }
 
@@ -420,6 +437,7 @@ pub(super) trait AnyReducer: fmt::Debug + Send + Sync {
     fn as_any(&self) -> &dyn Any;
     fn name(&self) -> &'static str;
     fn stacks(&self) -> bool;
+    fn needs_lines(&self) -> bool;
     fn check(&self) -> Result<()>;
     fn kinds(&self) -> (Kind, Kind);
     fn apply(&self, data: Data, context: &Context<'_>) -> Result<Data>;
@@ -436,6 +454,10 @@ impl<R: Reducer> AnyReducer for R {
 
     fn stacks(&self) -> bool {
         Reducer::stacks(self)
+    }
+
+    fn needs_lines(&self) -> bool {
+        Reducer::needs_lines(self)
     }
 
     fn check(&self) -> Result<()> {

@@ -1326,6 +1326,8 @@ mod tests {
             .map(|t| numbers(&t.json()["x"]).unwrap().len())
             .sum();
         assert_eq!(n, rows.len());
+        let is_square = |t: &Trace| t.json()["marker"]["symbol"] == "square";
+        assert!(figure.traces().all(is_square));
         let mut figure = Figure3d::new();
         figure
             .add_points(&rows, &Style::new().max_points(10))

@@ -17,6 +17,8 @@ use crate::statistics::quantile;
 
 /// Markers of a 3-D trace: some hundred thousand more, and WebGL draws nothing, without a word.
 const MAX_MARKERS: usize = 400_000;
+/// More markers than this are squares in space: a disc has 99 vertices, a square 14, of 52 bytes each.
+const FEW_DISCS: usize = 50_000;
 /// Segments of a 3-D trace, each of which takes three vertices.
 const MAX_SEGMENTS: usize = 100_000;
 /// Points shown by default.
@@ -731,7 +733,8 @@ impl<'a> Markers<'a> {
                     });
                 }
             }
-            if let Some(symbol) = self.symbol {
+            let small = (is_3d && chosen.len() > FEW_DISCS).then_some("square");
+            if let Some(symbol) = self.symbol.or(small) {
                 json["marker"]["symbol"] = json!(symbol);
             }
             paint(&mut json, "marker", &coloring, &part, self.style, 1);

@@ -119,7 +119,13 @@ impl Filter for Centroids {
     fn filter_list(&self, members: Vec<PointData>, _: &Context<'_>) -> Result<Data> {
         let rows: Vec<_> = members.iter().map(|member| self.centroid(member)).collect();
         let lines = lines_by_row(&rows)?;
-        let points = PointData::stack(rows)?.into_one_sample();
+        let sample = members
+            .iter()
+            .find_map(|member| member.attributes().get("_sample").cloned());
+        let mut points = PointData::stack(rows)?.into_one_sample();
+        if let Some(sample) = sample {
+            points = points.with_attribute("_sample", sample);
+        }
         Ok(match lines {
             Some(lines) => points
                 .with_attribute("_lines", Attribute::Lines(lines))

@@ -79,7 +79,9 @@ impl Cutpoints {
         let attributes = sample.attributes().clone();
         let points = PointData::with_columns(rows, extra)?.with_attributes(attributes);
         Ok(if self.append_indices {
-            points.with_attribute("_lines", Attribute::Lines(sample))
+            points
+                .with_attribute("_lines", Attribute::Lines(sample.clone()))
+                .with_attribute("_sample", Attribute::Lines(sample))
         } else {
             points
         })
