@@ -29,6 +29,8 @@ mod gpu;
 mod pipeline;
 /// Pictures, in a browser and without one.
 mod plots;
+/// Recordings of scanners: round trips, blocks, damage.
+mod scanners;
 mod support;
 /// Tables in every format: round trips, foreign and damaged files.
 mod tables;
@@ -61,6 +63,7 @@ fn main() {
     trials.extend(trajectory_steps::trials());
     trials.extend(condition_steps::trials());
     trials.extend(tables::trials());
+    trials.extend(scanners::trials());
     trials.extend(pipeline::trials());
     trials.extend(plots::trials());
     trials.extend(cli::trials());

@@ -1,7 +1,7 @@
 use libtest_mimic::Trial;
 use ndarray::Array2;
 use pept::detector::{Scene, Simulation};
-use pept::pipeline::{Context, Filter, Pipeline, Reducer};
+use pept::pipeline::{BlockOptions, Context, Filter, Pipeline, Reducer};
 use pept::tracking::{Centroids, Cutpoints, Hdbscan, SplitLabels};
 use pept::trajectory::{Segregate, evaluate};
 use pept::transform::Stack;
@@ -155,7 +155,7 @@ fn blocks(backend: &Backend) {
                 Ok(block)
             };
             let (found, read) = pipeline
-                .run_blocks(next, sampling.clone(), &|_| ())
+                .run_blocks(next, BlockOptions::new(sampling.clone()))
                 .unwrap();
             assert_eq!(found, expected, "{sampling} in blocks of {size}");
             assert_eq!((read.rows, read.samples), (report.rows, report.samples));
@@ -163,7 +163,7 @@ fn blocks(backend: &Backend) {
         }
     }
     let broken = || Err(Error::Columns("the reader's error".into()));
-    let error = pept_ml.run_blocks(broken, Sampling::count(400), &|_| ());
+    let error = pept_ml.run_blocks(broken, BlockOptions::new(Sampling::count(400)));
     assert!(
         error
             .unwrap_err()

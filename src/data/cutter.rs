@@ -1,15 +1,15 @@
 use std::ops::Range;
 
 use super::sampling::{adaptive, windows};
-use super::{LineData, Sampling, array_of_rows};
+use super::{Contents, Sampling, Table, array_of_rows};
 use crate::error::{Error, Result};
 
 /// Cuts a recording that comes in blocks into the same samples as in one piece.
 #[derive(Debug)]
-pub(crate) struct Cutter {
+pub(crate) struct Cutter<C> {
     sampling: Sampling,
     /// Rows that no complete sample was the last to need.
-    rest: Option<LineData>,
+    rest: Option<Table<C>>,
     /// Rows to come that no sample has.
     skipped: usize,
     /// The number of the next sample.
@@ -17,12 +17,14 @@ pub(crate) struct Cutter {
     /// Windows of time: the first time of all, and the number of the next window.
     origin: Option<f64>,
     next_window: f64,
+    /// The row of the recording that the table of the last samples begins with.
+    first_row: usize,
     /// Rows that came, and the last one's time.
     n_rows: usize,
     last_time: f64,
 }
 
-impl Cutter {
+impl<C: Contents> Cutter<C> {
     pub(crate) fn new(sampling: Sampling) -> Self {
         Self {
             sampling,
@@ -31,13 +33,14 @@ impl Cutter {
             next_sample: 0,
             origin: None,
             next_window: 0.0,
+            first_row: 0,
             n_rows: 0,
             last_time: f64::NEG_INFINITY,
         }
     }
 
     /// The samples that are complete with this block, as a table of just their rows; or none yet.
-    pub(crate) fn add(&mut self, block: &LineData) -> Result<Option<LineData>> {
+    pub(crate) fn add(&mut self, block: &Table<C>) -> Result<Option<Table<C>>> {
         self.check(block)?;
         self.n_rows += block.n_rows();
         let skipped = self.skipped.min(block.n_rows());
@@ -54,11 +57,16 @@ impl Cutter {
     }
 
     /// The samples that are complete since nothing follows.
-    pub(crate) fn finish(mut self) -> Result<Option<LineData>> {
+    pub(crate) fn finish(&mut self) -> Result<Option<Table<C>>> {
         match self.rest.take() {
             None => Ok(None),
             Some(rest) => self.cut(rest, true),
         }
+    }
+
+    /// The row of the recording that the table of the last samples begins with.
+    pub(crate) fn first_row(&self) -> usize {
+        self.first_row
     }
 
     /// The rule, of a recording that is not cut after all.
@@ -67,7 +75,7 @@ impl Cutter {
     }
 
     /// Times in order, where the rule needs them.
-    fn check(&mut self, block: &LineData) -> Result<()> {
+    fn check(&mut self, block: &Table<C>) -> Result<()> {
         if !self.sampling.is_by_time() {
             return Ok(());
         }
@@ -82,7 +90,7 @@ impl Cutter {
         Ok(())
     }
 
-    fn cut(&mut self, table: LineData, is_last: bool) -> Result<Option<LineData>> {
+    fn cut(&mut self, table: Table<C>, is_last: bool) -> Result<Option<Table<C>>> {
         let n = table.n_rows();
         let (ranges, done): (Vec<Range<usize>>, usize) = match &mut self.sampling {
             &mut Sampling::Count { size, overlap } if size > 0 => {
@@ -141,6 +149,8 @@ impl Cutter {
         if ranges.is_empty() {
             return Ok(None);
         }
+        self.first_row =
+            self.n_rows - n + ranges.iter().map(|range| range.start).min().unwrap_or(0);
         let samples = table.with_sampling(Sampling::Ranges(ranges))?;
         let n_samples = samples.n_samples();
         let samples = samples.select_samples(0..n_samples);
@@ -156,6 +166,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::LineData;
 
     fn rule() -> impl Strategy<Value = Sampling> {
         prop_oneof![

@@ -108,7 +108,11 @@ impl<C: Contents> Table<C> {
         }
         let n_rows = rows.nrows();
         Ok(Self {
-            rows: rows.as_standard_layout().into_owned().into_shared(),
+            rows: if rows.is_standard_layout() {
+                rows.into_shared()
+            } else {
+                rows.as_standard_layout().into_owned().into_shared()
+            },
             columns,
             attributes: Attributes::new(),
             sampling: Sampling::Whole,
@@ -209,6 +213,11 @@ impl<C: Contents> Table<C> {
     #[must_use]
     pub fn n_samples(&self) -> usize {
         self.samples.len()
+    }
+
+    /// The rows that some samples start with.
+    pub(crate) fn sample_starts(&self, samples: Range<usize>) -> impl Iterator<Item = usize> {
+        self.samples[samples].iter().map(|range| range.start)
     }
 
     /// Rows of all samples: a row counts as often as samples have it.

@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::Output;
 use crate::data::{Contents, Table};
@@ -25,10 +26,68 @@ pub fn write<C: Contents>(path: impl AsRef<Path>, table: &Table<C>) -> Result<()
     output.finish()
 }
 
+/// A table that grows: rows stand in the file, under its name, as soon as they are appended.
+#[derive(Debug)]
+pub struct Appender {
+    path: PathBuf,
+    file: std::fs::File,
+    columns: Option<Arc<[String]>>,
+}
+
+impl Appender {
+    /// A new file, without rows.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn create(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref().to_owned();
+        let file = std::fs::File::create(&path).map_err(Error::writing(&path))?;
+        Ok(Self {
+            path,
+            file,
+            columns: None,
+        })
+    }
+
+    /// Appends rows; the first table gives the names of columns.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Columns`] for other columns.
+    pub fn append<C: Contents>(&mut self, table: &Table<C>) -> Result<()> {
+        let mut text = Vec::new();
+        match &self.columns {
+            None => {
+                push_names(&mut text, table.columns());
+                self.columns = Some(table.columns().into());
+            }
+            Some(columns) if **columns == *table.columns() => (),
+            Some(columns) => {
+                return Err(Error::Columns(format!(
+                    "the file has the columns {}, the rows {}",
+                    columns.join(" "),
+                    table.columns().join(" ")
+                )));
+            }
+        }
+        for row in table.values().chunks_exact(table.columns().len()) {
+            push_row(&mut text, row, b',');
+        }
+        self.file
+            .write_all(&text)
+            .map_err(Error::writing(&self.path))
+    }
+}
+
+fn push_names(line: &mut Vec<u8>, names: &[String]) {
+    let names: Vec<_> = names.iter().map(|name| quoted(name)).collect();
+    line.extend_from_slice(names.join(",").as_bytes());
+    line.push(b'\n');
+}
+
 fn write_to<C: Contents>(output: &mut impl Write, table: &Table<C>) -> std::io::Result<()> {
-    let names: Vec<_> = table.columns().iter().map(|name| quoted(name)).collect();
-    writeln!(output, "{}", names.join(","))?;
     let mut line = Vec::new();
+    push_names(&mut line, table.columns());
+    output.write_all(&line)?;
     for row in table.values().chunks_exact(table.columns().len()) {
         line.clear();
         push_row(&mut line, row, b',');

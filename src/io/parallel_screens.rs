@@ -6,16 +6,23 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::Output;
 use super::csv::push_row;
-use crate::data::{Attribute, LineData, array_of_rows};
+use super::source::{
+    Ahead, BLOCK_ROWS, Input, LineSource, Pending, Progress, Unit, block, line_columns, read_all,
+};
+use super::text_lines::{Line, Pieces, at_a_time, first_line, free_row, lines_of, shown};
+use crate::data::{Attribute, Attributes, LineData, array_of_rows};
 use crate::error::{Error, Result};
 
 /// Numbers in a row.
 const N_VALUES: usize = 5;
-/// Characters of a bad line that a message shows.
-const SHOWN: usize = 60;
+/// Values of a LoR.
+const N_COLUMNS: usize = 7;
+/// About the bytes of a row.
+const ROW: usize = 40;
 
 /// Reads a file. `separation` (mm) wins over the header's.
 ///
@@ -25,79 +32,295 @@ const SHOWN: usize = 60;
 /// [`Error::Io`]; [`Error::File`] without any row or any separation; [`Error::Parse`] for a line between rows that is
 /// no row, and for NaN or infinity.
 pub fn read(path: impl AsRef<Path>, separation: Option<f64>) -> Result<LineData> {
-    let path = path.as_ref();
-    let bytes = std::fs::read(path).map_err(Error::reading(path))?;
-    parse(path, &bytes, separation)
+    let mut source = ParallelScreens::open(path)?;
+    if let Some(separation) = separation {
+        source = source.separation(separation)?;
+    }
+    read_all(source)
 }
 
-fn parse(path: &Path, bytes: &[u8], separation: Option<f64>) -> Result<LineData> {
-    let file_error = |problem: String| Error::File {
-        path: path.to_owned(),
-        problem,
-    };
-    let mut rows: Vec<[f64; N_VALUES]> = Vec::new();
-    let mut header_lines = 0;
-    let mut header_separation = None;
-    let mut not_a_row: Option<Error> = None;
-    for (index, line) in lines(bytes).enumerate() {
-        let parse_error = |problem: String| Error::Parse {
-            path: path.to_owned(),
-            line: index + 1,
-            problem,
+/// Reads a recording block by block, by the rules and with the errors of [`read`].
+///
+/// A line that is no row ends the table. That a row follows it, which is an error, shows only when the file is read to its end. While a
+/// file is followed such a line is an error at once.
+#[derive(Debug)]
+pub struct ParallelScreens {
+    lines: Ahead,
+    n_lines: usize,
+    given_separation: Option<f64>,
+    header_separation: Option<f64>,
+    skip_rows: usize,
+    /// Once the first row has been seen.
+    body: Option<Body>,
+    columns: Arc<[String]>,
+    rows: Pending,
+    pieces: Pieces,
+    block_rows: usize,
+}
+
+/// What is known with the first row.
+#[derive(Debug)]
+struct Body {
+    separation: f64,
+    attributes: Attributes,
+    /// The first line that was no row.
+    end: Option<Problem>,
+    n_rows: usize,
+}
+
+/// Something wrong with a line: its number from 0, and what.
+#[derive(Debug)]
+struct Problem {
+    line: usize,
+    text: String,
+}
+
+impl ParallelScreens {
+    /// Opens a file; `-` is standard input.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Input::open(path).map(Self::new)
+    }
+
+    /// Reads text.
+    #[must_use]
+    pub fn new(input: Input) -> Self {
+        Self {
+            lines: Ahead::new(input, Unit::Lines, at_a_time()),
+            n_lines: 0,
+            given_separation: None,
+            header_separation: None,
+            skip_rows: 0,
+            body: None,
+            columns: line_columns(),
+            rows: Pending::default(),
+            pieces: Pieces::default(),
+            block_rows: BLOCK_ROWS,
+        }
+    }
+
+    /// The distance of the screens (mm), whatever the header says.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] if it is not a positive number.
+    pub fn separation(mut self, separation: f64) -> Result<Self> {
+        check_separation(separation)?;
+        self.given_separation = Some(separation);
+        Ok(self)
+    }
+
+    /// The first lines are taken for header, even if they are rows.
+    #[must_use]
+    pub fn skip_rows(mut self, lines: usize) -> Self {
+        self.skip_rows = lines;
+        self
+    }
+
+    /// At most so many rows a block, at least 1.
+    #[must_use]
+    pub fn block_rows(mut self, rows: usize) -> Self {
+        self.block_rows = rows.max(1);
+        let at_a_time = self.block_rows.saturating_mul(ROW).min(at_a_time());
+        self.lines.set_at_a_time(at_a_time);
+        self
+    }
+
+    /// Reads header lines; the first row is not taken away.
+    fn read_header(&mut self) -> Result<()> {
+        let mut values = Vec::new();
+        let mut n_bytes = 0;
+        let mut has_rows = false;
+        for line in lines_of(self.lines.whole()) {
+            values.clear();
+            free_row(line.text, 0, &mut values);
+            if values.len() >= N_VALUES && self.n_lines >= self.skip_rows {
+                has_rows = true;
+                break;
+            }
+            self.header_separation = self.header_separation.or_else(|| separation_in(line.text));
+            self.n_lines += 1;
+            n_bytes += line.n_bytes;
+        }
+        self.lines.consume(n_bytes);
+        if !has_rows {
+            return Ok(());
+        }
+        if values.len() > N_VALUES {
+            return Err(self.lines.input.origin().error_at(
+                self.n_lines + 1,
+                format!(
+                    "a row of {} numbers, but parallel screens have {N_VALUES} (t x1 y1 x2 y2)",
+                    values.len()
+                ),
+            ));
+        }
+        let separation = self.given_separation.or(self.header_separation);
+        let separation = separation.ok_or_else(|| {
+            self.lines.input.origin().error(
+                "the header has no line `Separation= MM`; give the distance of the screens (--separation MM)",
+            )
+        })?;
+        check_separation(separation)?;
+        let header_lines = self.n_lines;
+        tracing::debug!(path = %self.lines.input.name().display(), header_lines, separation, "parallel-screens file");
+        self.body = Some(Body {
+            separation,
+            attributes: Attributes::from([
+                ("separation".to_owned(), Attribute::Number(separation)),
+                (
+                    "header_lines".to_owned(),
+                    Attribute::Number(header_lines as f64),
+                ),
+            ]),
+            end: None,
+            n_rows: 0,
+        });
+        Ok(())
+    }
+
+    /// Reads more rows; false at the end.
+    fn read_rows(&mut self) -> Result<bool> {
+        if !self.lines.fill()? {
+            if let Some(body) = &self.body {
+                let (path, rows) = (self.lines.input.name().display(), body.n_rows);
+                tracing::debug!(%path, rows, "end of the parallel-screens file");
+                return Ok(false);
+            }
+            if self.lines.follows {
+                return Ok(false);
+            }
+            return Err(self.lines.input.origin().error(if self.n_lines == 0 {
+                "the file is empty".to_owned()
+            } else {
+                format!(
+                    "no line of {N_VALUES} numbers (t x1 y1 x2 y2) found; is it a parallel-screens text file?"
+                )
+            }));
+        }
+        if self.body.is_none() {
+            self.read_header()?;
+        }
+        let Some(body) = &mut self.body else {
+            return Ok(true);
         };
-        let row = Row::parse(line);
-        if rows.is_empty() && !matches!(row, Row::Numbers { n: N_VALUES.., .. }) {
-            header_lines += 1;
-            header_separation = header_separation.or_else(|| separation_in(line));
-            continue;
+        let text = self.lines.whole();
+        let n_bytes = text.len();
+        let separation = body.separation;
+        let input = &self.lines.input;
+        let parse = |text: &[u8], values: &mut Vec<f64>| Piece::parse(text, separation, values);
+        for (piece, values) in self.pieces.parse(text, parse) {
+            let error = |problem: Problem| input.origin().error_at(problem.line + 1, problem.text);
+            let of_file = |problem: Problem| Problem {
+                line: problem.line + self.n_lines,
+                ..problem
+            };
+            if piece.n_rows > 0
+                && let Some(end) = body.end.take()
+            {
+                return Err(error(end));
+            }
+            if let Some(problem) = piece.error {
+                return Err(error(of_file(problem)));
+            }
+            if body.end.is_none() {
+                body.end = piece.end.map(of_file);
+            }
+            self.n_lines += piece.n_lines;
+            body.n_rows += piece.n_rows;
+            self.rows.push(values);
         }
-        match row {
-            Row::Blank => {}
-            Row::Numbers {
-                n: N_VALUES,
-                values,
-            } => {
-                if let Some(error) = not_a_row {
-                    return Err(error);
-                }
-                if !values.iter().all(|value| value.is_finite()) {
-                    return Err(parse_error(format!(
-                        "NaN or infinity in \"{}\"; remove the row",
-                        shown(line)
-                    )));
-                }
-                rows.push(values);
+        if self.lines.follows
+            && let Some(end) = body.end.take()
+        {
+            return Err(input.origin().error_at(end.line + 1, end.text));
+        }
+        self.lines.consume(n_bytes);
+        Ok(true)
+    }
+}
+
+impl LineSource for ParallelScreens {
+    fn next_block(&mut self) -> Result<Option<LineData>> {
+        let wanted = self.block_rows.saturating_mul(N_COLUMNS);
+        loop {
+            if let (Some(body), Some(values)) = (&self.body, self.rows.take(wanted)) {
+                return block(values, &self.columns, &body.attributes).map(Some);
             }
-            Row::Numbers { n, .. } if rows.is_empty() => {
-                return Err(parse_error(format!(
-                    "a row of {n} numbers, but parallel screens have {N_VALUES} (t x1 y1 x2 y2)"
-                )));
-            }
-            // The end of the table, unless a row follows.
-            Row::Numbers { .. } | Row::Text => {
-                not_a_row.get_or_insert_with(|| {
-                    parse_error(format!(
-                        "\"{}\" is not a row of {N_VALUES} numbers (t x1 y1 x2 y2)",
-                        shown(line)
-                    ))
-                });
+            if !self.read_rows()? {
+                return Ok(None);
             }
         }
     }
-    if bytes.is_empty() {
-        return Err(file_error("the file is empty".into()));
+
+    fn progress(&self) -> Progress {
+        self.lines.input.progress().clone()
     }
-    if rows.is_empty() {
-        return Err(file_error(format!(
-            "no line of {N_VALUES} numbers (t x1 y1 x2 y2) found; is it a parallel-screens text file?"
-        )));
+
+    fn set_follow(&mut self, follow: bool) -> bool {
+        self.lines.set_follow(follow)
     }
-    let separation = separation.or(header_separation).ok_or_else(|| {
-        file_error("the header has no line `Separation= MM`; give the distance of the screens (--separation MM)".into())
-    })?;
-    tracing::debug!(path = %path.display(), rows = rows.len(), header_lines, separation, "parallel-screens file read");
-    let lors = from_rows(&rows, separation)?;
-    Ok(lors.with_attribute("header_lines", Attribute::Number(header_lines as f64)))
+}
+
+/// What a text of whole lines after the header holds.
+#[derive(Debug, Default)]
+struct Piece {
+    n_rows: usize,
+    n_lines: usize,
+    /// The first line that is no row, if no row follows it.
+    end: Option<Problem>,
+    error: Option<Problem>,
+}
+
+impl Piece {
+    /// Appends the rows.
+    fn parse(text: &[u8], separation: f64, values: &mut Vec<f64>) -> Self {
+        let mut piece = Self::default();
+        let mut at = 0;
+        while at < text.len() {
+            let start = values.len();
+            let (line, next) = free_row(text, at, values);
+            let problem = |text: String| Problem {
+                line: piece.n_lines,
+                text,
+            };
+            match (line, &values[start..]) {
+                (Line::Blank, _) => {}
+                (Line::Row, &[t, x1, y1, x2, y2]) => {
+                    piece.n_rows += 1;
+                    if let Some(end) = piece.end.take() {
+                        piece.error = Some(end);
+                        return piece;
+                    }
+                    if ![t, x1, y1, x2, y2].iter().all(|value| value.is_finite()) {
+                        let line = shown(first_line(&text[at..]).text);
+                        let text = format!("NaN or infinity in \"{line}\"; remove the row");
+                        piece.error = Some(problem(text));
+                        return piece;
+                    }
+                    values.truncate(start + 3);
+                    values.extend([0.0, x2, y2, separation]);
+                }
+                (Line::Row | Line::Text, _) => {
+                    // The end of the table, unless a row follows.
+                    if piece.end.is_none() {
+                        let line = shown(first_line(&text[at..]).text);
+                        piece.end = Some(problem(format!(
+                            "\"{line}\" is not a row of {N_VALUES} numbers (t x1 y1 x2 y2)"
+                        )));
+                    }
+                    values.truncate(start);
+                }
+            }
+            piece.n_lines += 1;
+            at = match line {
+                Line::Text => at + first_line(&text[at..]).n_bytes,
+                Line::Blank | Line::Row => next,
+            };
+        }
+        piece
+    }
 }
 
 /// LoRs from a table in memory: rows `t x1 y1 x2 y2`, `separation` in mm.
@@ -105,18 +328,12 @@ fn parse(path: &Path, bytes: &[u8], separation: Option<f64>) -> Result<LineData>
 /// # Errors
 /// [`Error::Parameter`] for a separation that is not a positive number.
 pub fn from_rows(rows: &[[f64; N_VALUES]], separation: f64) -> Result<LineData> {
-    if !(separation.is_finite() && separation > 0.0) {
-        return Err(Error::Parameter {
-            name: "separation",
-            value: separation.to_string(),
-            needed: "a distance in mm above 0",
-        });
-    }
+    check_separation(separation)?;
     let values: Vec<f64> = rows
         .iter()
         .flat_map(|&[t, x1, y1, x2, y2]| [t, x1, y1, 0.0, x2, y2, separation])
         .collect();
-    let rows = array_of_rows(values, 7);
+    let rows = array_of_rows(values, N_COLUMNS);
     Ok(LineData::new(rows)?.with_attribute("separation", Attribute::Number(separation)))
 }
 
@@ -144,66 +361,20 @@ pub fn write(path: impl AsRef<Path>, title: &str, separation: f64, lors: &LineDa
     output.finish()
 }
 
-/// The lines of a text, without their ends (`\n` or `\r\n`) and without a byte order mark.
-fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let body = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-    let mut start = 0;
-    memchr::memchr_iter(b'\n', body)
-        .chain([body.len()])
-        .map(move |end| {
-            let line = &body[start..end];
-            start = end + 1;
-            line.strip_suffix(b"\r").unwrap_or(line)
-        })
-}
-
-enum Row {
-    Blank,
-    /// `n` numbers and nothing else; `values` are the first of them.
-    Numbers {
-        n: usize,
-        values: [f64; N_VALUES],
-    },
-    Text,
-}
-
-impl Row {
-    fn parse(line: &[u8]) -> Self {
-        let is_separator = |byte: &u8| matches!(byte, b' ' | b'\t' | b',');
-        let skip = |text: &mut &[u8]| {
-            let n = text.iter().take_while(|byte| is_separator(byte)).count();
-            *text = &text[n..];
-        };
-        let mut values = [0.0; N_VALUES];
-        let mut n = 0;
-        let mut text = line;
-        skip(&mut text);
-        while !text.is_empty() {
-            let Ok((value, length)) = fast_float2::parse_partial::<f64, _>(text) else {
-                return Self::Text;
-            };
-            text = &text[length..];
-            if !text.first().is_none_or(is_separator) {
-                return Self::Text;
-            }
-            skip(&mut text);
-            if let Some(place) = values.get_mut(n) {
-                *place = value;
-            }
-            n += 1;
-        }
-        if n == 0 {
-            Self::Blank
-        } else {
-            Self::Numbers { n, values }
-        }
+fn check_separation(separation: f64) -> Result<()> {
+    if separation.is_finite() && separation > 0.0 {
+        return Ok(());
     }
+    Err(Error::Parameter {
+        name: "separation",
+        value: separation.to_string(),
+        needed: "a distance in mm above 0",
+    })
 }
 
 /// The number after `Separation` and `=` or `:` in a header line.
 fn separation_in(line: &[u8]) -> Option<f64> {
-    let text = std::str::from_utf8(line).ok()?.to_ascii_lowercase();
+    let text = String::from_utf8_lossy(line).to_ascii_lowercase();
     let (_, rest) = text.split_once("separation")?;
     let number = rest.trim_start().strip_prefix(['=', ':'])?.trim_start();
     fast_float2::parse_partial(number)
@@ -211,24 +382,16 @@ fn separation_in(line: &[u8]) -> Option<f64> {
         .map(|(value, _)| value)
 }
 
-/// The start of a line, for a message.
-fn shown(line: &[u8]) -> String {
-    let text: String = String::from_utf8_lossy(line)
-        .chars()
-        .map(|c| if c.is_control() { '.' } else { c })
-        .collect();
-    match text.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{}...", &text[..end]),
-        None => text,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn source(text: impl AsRef<[u8]>) -> ParallelScreens {
+        ParallelScreens::new(Input::from_bytes("file.csv", text.as_ref()).unwrap())
+    }
+
     fn read(text: impl AsRef<[u8]>) -> Result<LineData> {
-        parse(Path::new("file.csv"), text.as_ref(), None)
+        read_all(source(text))
     }
 
     fn problem(text: impl AsRef<[u8]>) -> String {
@@ -283,13 +446,47 @@ mod tests {
     #[test]
     fn a_given_separation_wins_and_has_to_be_positive() {
         let read = |mm| {
-            parse(
-                Path::new("f"),
-                format!("{HEADER}1 2 3 4 5").as_bytes(),
-                Some(mm),
-            )
+            let source = source(format!("{HEADER}1 2 3 4 5")).separation(mm);
+            source.and_then(read_all)
         };
         assert_eq!(read(100.0).unwrap().values()[6], 100.0);
         assert!(read(0.0).is_err() && read(f64::NAN).is_err());
+        let zero = tests::read("Separation= 0\n1 2 3 4 5\n");
+        assert!(zero.unwrap_err().to_string().contains("above 0"));
+    }
+
+    #[test]
+    fn rows_at_the_start_are_skipped_where_one_wants_it() {
+        let text = "1 2 3 4 5 6\n9 8 7 6 5\n1 2 3 4 5\n";
+        let lors = source(text).separation(712.0).unwrap().skip_rows(2);
+        let lors = read_all(lors).unwrap();
+        assert_eq!(lors.values()[..3], [1.0, 2.0, 3.0]);
+        assert_eq!(lors.attributes()["header_lines"], Attribute::Number(2.0));
+        assert!(problem(text).starts_with("file.csv:1: a row of 6 numbers"));
+    }
+
+    #[test]
+    fn headers_in_other_encodings_are_understood() {
+        let text = [&b"Abstand: 70 cm \xfc\nSEPARATION : 700 mm \xe4\n1 2 3 4 5\n"[..]].concat();
+        assert_eq!(read(text).unwrap().values()[6], 700.0);
+    }
+
+    #[test]
+    fn blocks_of_any_size_give_the_same_rows_and_errors() {
+        let good = format!("{HEADER}0.5 1 2 3 4\n\n1 2 3 4 5\r\n2 2 3 4 5\n3 2 3 4 5\n\nend\n7\n");
+        let bad = format!("{good}4 2 3 4 5\n");
+        let not_finite = format!("{HEADER}1 2 3 4 5\n1 2 3 4 inf\n");
+        for rows in [1, 2, 3, 1000] {
+            let read = |text: &str| read_all(source(text).block_rows(rows));
+            assert_eq!(read(&good).unwrap(), tests::read(&good).unwrap());
+            for text in [&bad, &not_finite] {
+                let problem = read(text).unwrap_err().to_string();
+                assert_eq!(problem, tests::problem(text));
+            }
+            let mut source = source(&good).block_rows(rows);
+            while let Some(block) = source.next_block().unwrap() {
+                assert!(block.n_rows() <= rows && block.attributes().len() == 2);
+            }
+        }
     }
 }

@@ -1,3 +1,5 @@
+use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
@@ -93,14 +95,70 @@ pub(super) fn run(
 /// What gives the blocks of a recording.
 pub(super) type Blocks<'a> = &'a mut (dyn FnMut() -> Result<Option<LineData>> + Send);
 
+/// How a recording that comes in blocks is cut, and who is told what happens.
+#[must_use]
+pub struct BlockOptions<'a> {
+    sampling: Sampling,
+    samples: Option<Range<usize>>,
+    progress: &'a (dyn Fn(Progress) + Sync),
+    observer: Option<Observer<'a>>,
+}
+
+/// Sees what the first filters give.
+type Observer<'a> = Box<dyn FnMut(&Data) -> Result<()> + Send + 'a>;
+
+impl<'a> BlockOptions<'a> {
+    /// Cut into samples by `sampling`.
+    pub fn new(sampling: Sampling) -> Self {
+        Self {
+            sampling,
+            samples: None,
+            progress: &|_| (),
+            observer: None,
+        }
+    }
+
+    /// Only these samples, counted from 0; they keep their numbers. What follows them is not read.
+    pub fn samples(self, samples: Range<usize>) -> Self {
+        let samples = Some(samples);
+        Self { samples, ..self }
+    }
+
+    /// Calls on the way, from any thread.
+    pub fn progress(self, progress: &'a (dyn Fn(Progress) + Sync)) -> Self {
+        Self { progress, ..self }
+    }
+
+    /// Calls with what the first filters give, sample by sample in order, as soon as it is there; a block without rows makes it be there
+    /// at once. An error of the observer ends the run.
+    pub fn observer(self, observer: impl FnMut(&Data) -> Result<()> + Send + 'a) -> Self {
+        let observer: Option<Observer<'a>> = Some(Box::new(observer));
+        Self { observer, ..self }
+    }
+}
+
+impl fmt::Debug for BlockOptions<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BlockOptions")
+            .field("sampling", &self.sampling)
+            .field("samples", &self.samples)
+            .finish_non_exhaustive()
+    }
+}
+
 /// As [`run`], on a recording that comes in blocks: the first filters see the samples that are complete, and only what they give is
-/// kept. A pipeline that starts with a reducer needs everything at once.
+/// kept. A pipeline that starts with a reducer, or with a filter that depends on all lines, needs everything at once.
 pub(super) fn run_blocks(
     pipeline: &Pipeline,
     blocks: Blocks<'_>,
-    sampling: Sampling,
-    progress: &(dyn Fn(Progress) + Sync),
+    options: BlockOptions<'_>,
 ) -> Result<(Data, Report)> {
+    let BlockOptions {
+        sampling,
+        samples,
+        progress,
+        observer,
+    } = options;
     let first = match blocks()? {
         Some(block) => block,
         None => LineData::new(ndarray::Array2::zeros((0, 7)))?,
@@ -115,12 +173,33 @@ pub(super) fn run_blocks(
         ready: None,
         report: Report::default(),
         sample_rows: 0,
+        samples,
+        n_samples: 0,
+        first_row: usize::MAX,
+        observer,
     };
-    if pipeline.transformers().first().is_none_or(Step::is_reducer) {
-        let whole = stream.read_all()?;
+    let needs_all = match pipeline.transformers().first().map(Step::role) {
+        Some(Role::Filter(filter)) => filter.for_data(&stream.empty.clone().into())?.is_some(),
+        Some(Role::Reducer(_)) | None => true,
+    };
+    let looks_again = pipeline.transformers().iter().any(Step::needs_lines);
+    if needs_all || (looks_again && stream.samples.is_some()) {
+        let samples = stream.samples.take();
+        let mut whole = stream.read_all()?;
+        if let Some(samples) = samples {
+            whole = whole.select(samples)?;
+        }
         return run(pipeline, whole.into(), progress);
     }
     let (data, steps) = all_steps(pipeline, Input::Stream(&mut stream), progress)?;
+    if let Some(samples) = stream.samples
+        && samples.end > stream.report.samples + samples.start
+    {
+        return Err(Error::Sampling(format!(
+            "samples {} to before {} of {}",
+            samples.start, samples.end, stream.n_samples
+        )));
+    }
     Ok((
         data,
         Report {
@@ -234,10 +313,13 @@ fn all_steps(
                 next += filters.len();
                 let stacks = steps.get(next).is_some_and(Step::stacks);
                 match input {
-                    Input::Whole(data) => run.filters(&filters, &mut Groups::of(&data), stacks)?,
+                    Input::Whole(data) => {
+                        run.filters(&filters, &mut Groups::of(&data), stacks, None)?
+                    }
                     Input::Stream(stream) => {
+                        let mut observer = stream.observer.take();
                         let groups = &mut Groups::Stream(&mut *stream);
-                        let data = run.filters(&filters, groups, stacks)?;
+                        let data = run.filters(&filters, groups, stacks, observer.as_mut())?;
                         rows = (stream.report.rows, stream.sample_rows);
                         if let Some(kept) = stream.kept.take() {
                             lines = Some(kept.finish()?);
@@ -274,7 +356,7 @@ struct Stream<'a> {
     /// No rows, its columns.
     empty: LineData,
     /// Until the end.
-    cutter: Option<Cutter>,
+    cutter: Option<Cutter<Lines>>,
     /// The first block, which was looked at.
     first: Option<LineData>,
     /// All lines so far, where a step will look at them again.
@@ -285,6 +367,12 @@ struct Stream<'a> {
     report: Report,
     /// Rows of samples so far.
     sample_rows: usize,
+    /// Those that are wanted, if not all, and all so far.
+    samples: Option<Range<usize>>,
+    n_samples: usize,
+    /// The first row of those that are wanted.
+    first_row: usize,
+    observer: Option<Observer<'a>>,
 }
 
 impl Stream<'_> {
@@ -297,13 +385,19 @@ impl Stream<'_> {
             if let Some(kept) = &mut self.kept {
                 kept.push(block.clone())?;
             }
-            self.report.rows += block.n_rows();
-            if let Some((first, last)) = block.time_span() {
-                let (start, end) = self.report.time_span.unwrap_or((first, last));
-                self.report.time_span = Some((start.min(first), end.max(last)));
+            if self.samples.is_none() {
+                self.report.rows += block.n_rows();
+                self.add_times(block);
             }
         }
         Ok(block)
+    }
+
+    fn add_times(&mut self, rows: &LineData) {
+        if let Some((first, last)) = rows.time_span() {
+            let (start, end) = self.report.time_span.unwrap_or((first, last));
+            self.report.time_span = Some((start.min(first), end.max(last)));
+        }
     }
 
     /// Up to `size` samples, and the number of the first one.
@@ -321,15 +415,37 @@ impl Stream<'_> {
             let Some(mut cutter) = self.cutter.take() else {
                 return Ok(None);
             };
-            let samples = match self.next_block()? {
+            let (samples, first_row) = match self.next_block()? {
                 Some(block) => {
                     let samples = cutter.add(&block)?;
+                    let first_row = cutter.first_row();
                     self.cutter = Some(cutter);
-                    samples
+                    if block.n_rows() == 0 && samples.is_none() {
+                        // Who waits for more gets what there is meanwhile.
+                        return Ok(Some((self.n_samples, block.select_samples(0..0).into())));
+                    }
+                    (samples, first_row)
                 }
-                None => cutter.finish()?,
+                None => (cutter.finish()?, cutter.first_row()),
             };
-            if let Some(table) = samples {
+            if let Some(mut table) = samples {
+                let first = table.first_sample();
+                self.n_samples = first + table.n_samples();
+                if let Some(wanted) = &self.samples {
+                    if self.n_samples >= wanted.end {
+                        self.cutter = None;
+                    }
+                    let part = |at: usize| at.clamp(first, self.n_samples) - first;
+                    let range = part(wanted.start)..part(wanted.end);
+                    let Some(start) = table.sample_starts(range.clone()).min() else {
+                        continue;
+                    };
+                    table = table.select_samples(range);
+                    let start = first_row + start;
+                    self.first_row = self.first_row.min(start);
+                    self.report.rows = start + table.n_rows() - self.first_row;
+                    self.add_times(&table);
+                }
                 self.report.samples += table.n_samples();
                 self.sample_rows += table.sample_rows();
                 self.ready = Some((table, 0));
@@ -489,6 +605,7 @@ impl Run<'_> {
         filters: &[Placed<'_>],
         groups: &mut Groups<'_, '_>,
         stacks: bool,
+        mut observer: Option<&mut Observer<'_>>,
     ) -> Result<Data> {
         let backend = &self.pipeline.backend;
         let (batched, rest) = match filters {
@@ -524,9 +641,13 @@ impl Run<'_> {
         let mut outputs = Collected::List(Vec::new());
         // Not rayon's own collect of results: the error of the first sample should win, on any number of threads.
         let mut keep = |results: Vec<Result<Data>>| -> Result<()> {
-            results
-                .into_iter()
-                .try_for_each(|result| outputs.push(result?, stacks))
+            results.into_iter().try_for_each(|result| {
+                let data = result?;
+                if let Some(observer) = &mut observer {
+                    observer(&data)?;
+                }
+                outputs.push(data, stacks)
+            })
         };
         let mut fetch = |size: usize| {
             let group = groups.next(size);

@@ -3,6 +3,7 @@
 mod chain;
 mod executor;
 mod expression;
+mod live;
 pub mod recipe;
 mod registry;
 mod step;
@@ -10,12 +11,13 @@ mod step;
 use std::fmt;
 
 pub use chain::{Chain, Follows, InTable};
-pub use executor::{Progress, Report, StepReport};
+pub use executor::{BlockOptions, Progress, Report, StepReport};
+pub use live::{Join, Live};
 pub use recipe::Recipe;
 pub use step::{Context, Filter, IntoStep, IsFilter, IsReducer, IsStep, Outcome, Reducer, Step};
 
 use crate::Backend;
-use crate::data::{Data, Kind, LineData, Sampling};
+use crate::data::{Data, Kind, LineData};
 use crate::error::{Error, Result};
 
 /// A list of steps that turns samples into points and points into trajectories.
@@ -169,20 +171,33 @@ impl Pipeline {
         executor::run(self, input.into(), progress)
     }
 
-    /// As [`run`](Self::run), on a recording that comes in blocks of lines (`None` at its end), cut into samples by `sampling`.
+    /// As [`run`](Self::run), on a recording that comes in blocks of lines (`None` at its end): see [`io::source`](crate::io::source).
     ///
     /// Blocks and samples are kept only until the first filters are done with them: memory does not grow with the recording. The
-    /// result is the same as that of the whole in one table. Pipelines that start with a reducer need all of it at once.
+    /// result is the same as that of the whole in one table. Pipelines that start with a reducer need all of it at once, and those with a
+    /// step that looks at the lines again keep them.
+    ///
+    /// ```no_run
+    /// use pept::pipeline::{BlockOptions, Recipe};
+    /// use pept::io::source::{self, LineSource};
+    ///
+    /// let recipe = Recipe::built_in("birmingham")?;
+    /// let sampling = recipe.sampling()?.unwrap_or_default();
+    /// let mut recording = source::open("run.da01", &source::Options::default())?;
+    /// let (points, report) = recipe
+    ///     .pipeline()?
+    ///     .run_blocks(|| recording.next_block(), BlockOptions::new(sampling))?;
+    /// # Ok::<(), pept::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`fit`](Self::fit), and the first error of `next_block`.
     pub fn run_blocks(
         &self,
         mut next_block: impl FnMut() -> Result<Option<LineData>> + Send,
-        sampling: Sampling,
-        progress: &(dyn Fn(Progress) + Sync),
+        options: BlockOptions<'_>,
     ) -> Result<(Data, Report)> {
-        executor::run_blocks(self, &mut next_block, sampling, progress)
+        executor::run_blocks(self, &mut next_block, options)
     }
 }
 

@@ -60,6 +60,18 @@ impl Segregate {
         }
     }
 
+    pub(crate) fn window(&self) -> usize {
+        self.window
+    }
+
+    /// Whether a point, `t x y z`, is connected to an earlier one that is within the window.
+    pub(crate) fn connects(&self, earlier: &[f64; 4], point: &[f64; 4]) -> bool {
+        let squared: f64 = (1..4)
+            .map(|k| (point[k] - earlier[k]) * (point[k] - earlier[k]))
+            .sum();
+        point[0] - earlier[0] <= self.max_time_interval && squared.sqrt() < self.cut_distance
+    }
+
     /// Labels of points in the order of time; `values` are rows `t x y z ...` of `n_columns`.
     fn labels(&self, values: &[f64], n_columns: usize) -> Vec<f64> {
         let n = values.len() / n_columns;

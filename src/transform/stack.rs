@@ -57,7 +57,7 @@ impl Stack {
         }
     }
 
-    fn sampling(&self) -> Result<Option<Sampling>> {
+    pub(crate) fn sampling(&self) -> Result<Option<Sampling>> {
         match &self.sample_size {
             Some(size) => size.sampling(self.overlap).map(Some),
             None if self.overlap == Overlap::default() => Ok(None),

@@ -156,7 +156,10 @@ fn bound_of_recording(globals: &Globals, arguments: &Arguments) -> Result<Found,
         table::check_name(points).map_err(Failure::usage)?;
     }
     let backend = globals.backend()?;
-    let lors = match arguments.reading.read(input, Kind::Lines)? {
+    let lors = match arguments
+        .reading
+        .read(std::slice::from_ref(input), Kind::Lines)?
+    {
         Data::Lines(lors) => lors.sorted_by_time(),
         _ => return Err(Failure::Usage("a recording of LoRs is needed".into())),
     };

@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
-use pept::pipeline::{Pipeline, Progress, Report};
+use pept::pipeline::{BlockOptions, Pipeline, Progress, Report};
 use pept::plot::{Page, StepSummary, Summary, report};
 use pept::{Backend, Data};
 use serde_json::{Value, json};
+
+use crate::recording::Recording;
 
 /// Options of every command.
 #[derive(Debug, Args)]
@@ -124,19 +126,7 @@ impl Globals {
             return ProgressBar::hidden();
         }
         let bar = ProgressBar::new(0);
-        let style = ProgressStyle::with_template(
-            "{msg:<24} [{bar:32}] {pos}/{len} samples, {rate}/s, {eta} left",
-        )
-        .expect("the template should be valid")
-        .with_key(
-            "rate",
-            |state: &ProgressState, out: &mut dyn std::fmt::Write| {
-                // A number that cannot be shown is not worth an error.
-                let _ = write!(out, "{:.0}", state.per_sec());
-            },
-        )
-        .progress_chars("=> ");
-        bar.set_style(style);
+        bar.set_style(bar_style(SAMPLES));
         bar
     }
 }
@@ -184,6 +174,72 @@ pub(crate) struct Tracked {
     samples: usize,
     recorded: Duration,
     backend: Backend,
+    /// Whether Ctrl-C ended it before the end of the recording.
+    interrupted: bool,
+}
+
+/// Runs a pipeline over a recording as it is read, with a progress bar.
+pub(crate) fn track_recording(
+    globals: &Globals,
+    pipeline: &Pipeline,
+    recording: Recording<'_>,
+    backend: Backend,
+) -> Result<Tracked, Failure> {
+    let Recording {
+        mut blocks,
+        sampling,
+        samples,
+        live,
+    } = recording;
+    let pipeline = &pipeline.clone().backend(backend.clone()).seed(globals.seed);
+    tracing::debug!("{pipeline}");
+    let bar = globals.progress_bar();
+    let started = Instant::now();
+    let read = blocks.progress();
+    if let Some(total) = read.bytes_total() {
+        bar.set_style(bar_style(
+            "{msg:<24} [{bar:32}] {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left",
+        ));
+        bar.set_length(total);
+    }
+    let show = |progress: Progress| {
+        if progress.step == 0 && bar.length() == read.bytes_total() {
+            if progress.done == 1 {
+                bar.set_message(name_of(pipeline, 0));
+            }
+            bar.set_position(read.bytes_read());
+        } else {
+            show_samples(&bar, pipeline, progress);
+        }
+    };
+    let rule = sampling.to_string();
+    let mut options = BlockOptions::new(sampling).progress(&show);
+    if let Some(samples) = samples {
+        options = options.samples(samples);
+    }
+    if let Some(live) = live {
+        options = options.observer(|data| live.push(data));
+    }
+    let (data, report) = pipeline.run_blocks(|| blocks.next(), options)?;
+    bar.finish_and_clear();
+    tracing::debug!(seconds = started.elapsed().as_secs_f64(), "pipeline done");
+    if report.samples == 0 {
+        return Err(Failure::Failed(format!(
+            "{} LoRs are fewer than one sample ({rule}); use a smaller --sample-size",
+            report.rows
+        )));
+    }
+    let (first, last) = report.time_span.unwrap_or_default();
+    Ok(Tracked {
+        table: data.into_table()?,
+        rows_in: report.rows,
+        from_points: false,
+        samples: report.samples,
+        recorded: Duration::try_from_secs_f64((last - first) / 1000.0).unwrap_or_default(),
+        report,
+        backend,
+        interrupted: blocks.interrupted,
+    })
 }
 
 /// Runs a pipeline over LoRs with a progress bar.
@@ -201,19 +257,7 @@ pub(crate) fn track(
 
     let bar = globals.progress_bar();
     let started = Instant::now();
-    let show = |progress: Progress| {
-        // `samples` of the first filters; later ones have their own number.
-        if progress.done == 1 || bar.length() != Some(progress.total as u64) {
-            bar.set_length(progress.total as u64);
-            bar.set_message(
-                pipeline
-                    .transformers()
-                    .get(progress.step)
-                    .map_or("", |step| step.name()),
-            );
-        }
-        bar.set_position(progress.done as u64);
-    };
+    let show = |progress: Progress| show_samples(&bar, &pipeline, progress);
     let (data, report) = pipeline.run(lors, &show)?;
     bar.finish_and_clear();
     tracing::debug!(seconds = started.elapsed().as_secs_f64(), "pipeline done");
@@ -226,7 +270,42 @@ pub(crate) fn track(
         samples,
         recorded,
         backend,
+        interrupted: false,
     })
+}
+
+/// Samples of the first filters; later ones have their own number.
+fn show_samples(bar: &ProgressBar, pipeline: &Pipeline, progress: Progress) {
+    if progress.done == 1 || bar.length() != Some(progress.total as u64) {
+        if progress.done == 1 {
+            bar.set_style(bar_style(SAMPLES));
+        }
+        bar.set_length(progress.total as u64);
+        bar.set_message(name_of(pipeline, progress.step));
+    }
+    bar.set_position(progress.done as u64);
+}
+
+fn name_of(pipeline: &Pipeline, step: usize) -> &'static str {
+    pipeline
+        .transformers()
+        .get(step)
+        .map_or("", |step| step.name())
+}
+
+const SAMPLES: &str = "{msg:<24} [{bar:32}] {pos}/{len} samples, {rate}/s, {eta} left";
+
+fn bar_style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template)
+        .expect("the template should be valid")
+        .with_key(
+            "rate",
+            |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+                // A number that cannot be shown is not worth an error.
+                let _ = write!(out, "{:.0}", state.per_sec());
+            },
+        )
+        .progress_chars("=> ")
 }
 
 impl Tracked {
@@ -278,6 +357,7 @@ impl Tracked {
             "adapter": self.backend.adapter(),
             "threads": rayon::current_num_threads(),
             "gpu_dispatches": self.backend.gpu_dispatches(),
+            "interrupted": self.interrupted,
             "steps": steps,
         })
     }
@@ -342,6 +422,9 @@ impl Tracked {
             rayon::current_num_threads(),
             self.backend,
         );
+        if self.interrupted {
+            text += "interrupted: this is what had been read\n";
+        }
         if steps {
             text += &format!(
                 "{:<16} {:>7} {:>9} {:>10} {:>10}\n",

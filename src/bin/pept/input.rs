@@ -1,10 +1,11 @@
 //! What a recording is read from and how it is cut: options of several commands.
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use pept::data::Kind;
+use pept::io::source::{self, Files};
 use pept::{Data, Sampling, io};
 
 use crate::common::Failure;
@@ -18,15 +19,22 @@ pub(crate) struct Reading {
     /// Distance of the screens in mm [default: the file's]
     #[arg(long, value_name = "MM", allow_negative_numbers = true, value_parser = positive)]
     separation: Option<f64>,
+    /// Ticks of an ADAC recording's clock in a ms, which is then read only once [default: found from the file]
+    #[arg(long, value_name = "TICKS", value_parser = positive)]
+    clock_rate: Option<f64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
     /// By name and content
     Auto,
+    /// ADAC Forte list mode
+    Adac,
+    /// Modular camera list mode
+    Modular,
     /// Text of two parallel screens
     ParallelScreens,
-    /// A table of lines: .csv with column names, .arrow, .npy
+    /// A table of lines: text, .arrow, .npy
     Lines,
     /// A table of points: .csv with column names, .arrow, .npy
     Points,
@@ -38,58 +46,104 @@ impl Reading {
         match self.format {
             Format::Points => true,
             Format::Auto => is_table(input, "t,x,y,z") || !input.exists(),
-            Format::ParallelScreens | Format::Lines => false,
+            _ => false,
         }
     }
 
-    /// Reads lines or points, as a pipeline needs.
-    pub(crate) fn read(&self, input: &Path, kind: Kind) -> Result<Data, Failure> {
-        if kind == Kind::Lines && self.format == Format::Points {
+    /// What the command line alone shows.
+    fn check(&self) -> Result<(), Failure> {
+        let has_screens = matches!(
+            self.format,
+            Format::Auto | Format::Adac | Format::ParallelScreens
+        );
+        if self.separation.is_some() && !has_screens {
+            return Err(Failure::Usage(
+                "--separation is for recordings of parallel screens".into(),
+            ));
+        }
+        if self.clock_rate.is_some() && !matches!(self.format, Format::Auto | Format::Adac) {
+            return Err(Failure::Usage(
+                "--clock-rate is for ADAC recordings (--format adac)".into(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Opens a recording of one or more files, which are not patterns any more.
+    pub(crate) fn open(&self, inputs: &[PathBuf]) -> Result<Files, Failure> {
+        self.check()?;
+        if self.format == Format::Points {
             return Err(Failure::Usage(
                 "--format points: lines are needed here".into(),
             ));
         }
-        if kind == Kind::Lines
-            && self.format == Format::Auto
-            && has_ending(input, "csv")
-            && is_table(input, "t,x,y,z")
-        {
-            return Err(Failure::Failed(format!(
-                "{}: lines are needed, but its columns are those of points (t,x,y,z)",
-                input.display()
-            )));
+        for input in inputs {
+            let is_csv = self.format == Format::Auto && has_ending(input, "csv");
+            if is_csv && is_table(input, "t,x,y,z") {
+                return Err(Failure::Failed(format!(
+                    "{}: lines are needed, but its columns are those of points (t,x,y,z)",
+                    input.display()
+                )));
+            }
         }
-        let format = match (self.format, kind) {
-            (Format::Auto, Kind::Points) => Format::Points,
-            (Format::Auto, Kind::Any) if has_ending(input, "csv") && is_table(input, "t,x,y,z") => {
-                Format::Points
+        // Tables without lines in them say so better when they are read as what their name says.
+        let by_name = |input: &PathBuf| match () {
+            () if has_ending(input, "npy") => Some(source::Format::NumPy),
+            () if has_ending(input, "arrow") || has_ending(input, "feather") => {
+                Some(source::Format::Arrow)
+            }
+            () => None,
+        };
+        let named = inputs.first().and_then(by_name);
+        let options = source::Options {
+            format: match self.format {
+                Format::Adac => Some(source::Format::AdacForte),
+                Format::Modular => Some(source::Format::ModularCamera),
+                Format::ParallelScreens => Some(source::Format::ParallelScreens),
+                Format::Lines => Some(named.unwrap_or(source::Format::Lines)),
+                Format::Auto | Format::Points => named,
+            },
+            separation: self.separation,
+            clock_rate: self.clock_rate,
+            ..source::Options::default()
+        };
+        Ok(Files::open(inputs, &options)?)
+    }
+
+    /// Whether a pipeline that takes this kind gets LoRs, block by block, and not a table.
+    pub(crate) fn is_recording(&self, inputs: &[PathBuf], kind: Kind) -> bool {
+        match (self.format, kind, inputs) {
+            (_, Kind::Lines, _) => true,
+            (Format::Points, ..) => false,
+            (Format::Auto, _, [only]) => !is_table(only, "t,x,y,z") && !is_table(only, "t,x1,"),
+            _ => true,
+        }
+    }
+
+    /// Reads lines or points, as a pipeline needs.
+    pub(crate) fn read(&self, inputs: &[PathBuf], kind: Kind) -> Result<Data, Failure> {
+        self.check()?;
+        if let ([only], Kind::Points | Kind::Any) = (inputs, kind) {
+            let is_points = match (self.format, kind) {
+                (Format::Points, _) | (Format::Auto, Kind::Points) => true,
+                (Format::Auto, _) => has_ending(only, "csv") && is_table(only, "t,x,y,z"),
+                _ => false,
+            };
+            if is_points {
+                return Ok(io::table::read_points(only)?.into());
             }
             // A table that is no table of lines may be one of points.
-            (Format::Auto, Kind::Any) if is_table(input, "t,x1,") => {
-                return Ok(match io::table::read_lines(input) {
+            if self.format == Format::Auto && is_table(only, "t,x1,") {
+                return Ok(match io::table::read_lines(only) {
                     Ok(lines) => lines.into(),
-                    Err(error) => match io::table::read_points(input) {
+                    Err(error) => match io::table::read_points(only) {
                         Ok(points) => points.into(),
                         Err(_) => return Err(error.into()),
                     },
                 });
             }
-            (Format::Auto, _) if is_table(input, "t,x1,") => Format::Lines,
-            (Format::Auto, _) => Format::ParallelScreens,
-            (format, _) => format,
-        };
-        if self.separation.is_some() && format != Format::ParallelScreens {
-            return Err(Failure::Usage(
-                "--separation is for recordings of parallel screens".into(),
-            ));
         }
-        Ok(match format {
-            Format::Points => io::table::read_points(input)?.into(),
-            Format::Lines => io::table::read_lines(input)?.into(),
-            Format::Auto | Format::ParallelScreens => {
-                io::parallel_screens::read(input, self.separation)?.into()
-            }
-        })
+        Ok(source::read_all(self.open(inputs)?)?.into())
     }
 }
 

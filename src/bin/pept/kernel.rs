@@ -71,7 +71,13 @@ fn run(globals: &Globals, arguments: &Arguments, pipeline: &Pipeline) -> Result<
     let sampling = arguments.cutting.sampling(None)?;
     check_output(output, &[input])?;
     let backend = globals.backend()?;
-    let lors = cut(arguments.reading.read(input, Kind::Lines)?, sampling, input)?;
+    let lors = cut(
+        arguments
+            .reading
+            .read(std::slice::from_ref(input), Kind::Lines)?,
+        sampling,
+        input,
+    )?;
     let found = track(globals, pipeline, lors, backend)?;
     io::table::write_data(output, found.table.clone())?;
     let elapsed = started.elapsed();

@@ -174,7 +174,7 @@ impl Arguments {
             PlotKind::Points | PlotKind::Timeseries => Kind::Points,
             _ => Kind::Any,
         };
-        let data = match self.reading.read(input, kind) {
+        let data = match self.reading.read(std::slice::from_ref(input), kind) {
             Ok(data) => data,
             // A file of cells has the ending of a table.
             Err(failure)

@@ -1,22 +1,25 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use pept::data::Kind;
+use pept::io::source;
 use pept::plot::Script;
 use pept::{Data, Recipe, io};
 
-use crate::common::{Failure, Globals, track};
+use crate::common::{Failure, Globals, track, track_recording};
 use crate::input::{
-    Cutting, Reading, assignment, check_output, check_place, cut, not_negative, range,
+    Cutting, Reading, assignment, check_output, check_place, cut, not_negative, positive, range,
 };
+use crate::recording::{Blocks, Follow, LiveFiles, Recording};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// The recording: parallel-screens text, rows `t x1 y1 x2 y2` (ms, mm), or a table of lines (.csv, .arrow, .npy)
-    #[arg(required_unless_present = "print_recipe")]
-    input: Option<PathBuf>,
+    /// The recording: ADAC Forte, modular camera, parallel-screens text with rows `t x1 y1 x2 y2` (ms, mm), or a table of lines (text, .arrow,
+    /// .npy); compressed or not; several files and patterns are one run; - is standard input
+    #[arg(required_unless_present = "print_recipe", value_name = "INPUT")]
+    inputs: Vec<PathBuf>,
     /// Where the points go: OUT.csv, OUT.arrow or OUT.npy
     #[arg(
         short,
@@ -40,8 +43,9 @@ pub(crate) struct Arguments {
 pub(crate) struct RunArguments {
     /// The pipeline: a recipe FILE.toml, or the name of a built-in one
     recipe: String,
-    /// What it takes: a recording, or a table of lines or points (.csv, .arrow, .npy)
-    input: PathBuf,
+    /// What it takes: a recording (several files are one run), or a table of lines or points (.csv, .arrow, .npy)
+    #[arg(required = true, value_name = "INPUT")]
+    inputs: Vec<PathBuf>,
     /// Where the points go: OUT.csv, OUT.arrow or OUT.npy
     #[arg(short, long, value_name = "OUT")]
     output: PathBuf,
@@ -67,6 +71,10 @@ struct Options {
     /// Also draw the result: a page with trajectories, errors, steps and the recipe
     #[arg(long, value_name = "OUT.html")]
     plot: Option<PathBuf>,
+    /// Track a file that is still being written, or standard input: points go to OUT.live.csv as they come, with provisional labels, joins of
+    /// these to OUT.live-joins.csv; the output is written at the end, which is Ctrl-C, or SECONDS without anything new
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, value_parser = positive)]
+    follow: Option<Option<f64>>,
     /// Track only the samples A to before B
     #[arg(long, value_name = "A..B", value_parser = range)]
     samples: Option<Range<usize>>,
@@ -77,13 +85,13 @@ pub(crate) fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failur
         let (recipe, _) = open(&arguments.recipe)?;
         return globals.print(&serde_json::json!({"recipe": recipe.text()}), recipe.text());
     }
-    let (Some(input), Some(output)) = (&arguments.input, &arguments.output) else {
-        return Err(Failure::Usage("an input and an output are needed".into()));
+    let Some(output) = &arguments.output else {
+        return Err(Failure::Usage("an output is needed".into()));
     };
     execute(
         globals,
         &arguments.recipe,
-        input,
+        &arguments.inputs,
         output,
         &arguments.options,
     )
@@ -92,11 +100,11 @@ pub(crate) fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failur
 pub(crate) fn run_recipe(globals: &Globals, arguments: &RunArguments) -> Result<(), Failure> {
     let RunArguments {
         recipe,
-        input,
+        inputs,
         output,
         options,
     } = arguments;
-    execute(globals, recipe, input, output, options)
+    execute(globals, recipe, inputs, output, options)
 }
 
 /// A recipe, and whether it is a file.
@@ -122,7 +130,7 @@ fn blame(is_file: bool, error: pept::Error) -> Failure {
 fn execute(
     globals: &Globals,
     name: &str,
-    input: &Path,
+    patterns: &[PathBuf],
     output: &Path,
     options: &Options,
 ) -> Result<(), Failure> {
@@ -144,6 +152,10 @@ fn execute(
         recipe.set(name, value).map_err(blame)?;
     }
     let pipeline = recipe.pipeline().map_err(blame)?;
+    let files = source::expand(patterns)?;
+    let [input, ..] = files.as_slice() else {
+        return Err(Failure::Usage("an input is needed".into()));
+    };
     let kind = match (pipeline.check(Kind::Lines), pipeline.check(Kind::Points)) {
         (Ok(()), Ok(())) => Kind::Any,
         (Ok(()), Err(_)) => Kind::Lines,
@@ -174,7 +186,7 @@ fn execute(
         );
     }
     let sampling = options.cutting.sampling(sampling)?;
-    let mut inputs = vec![input];
+    let mut inputs: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
     inputs.extend(is_file.then_some(Path::new(name)));
     let gives = pipeline.gives(kind).map_err(blame)?;
     if gives == Kind::Voxels {
@@ -195,23 +207,46 @@ fn execute(
         check_place(plot, &[input, output])?;
     }
     let backend = globals.backend()?;
-    let data = options.reading.read(input, kind)?;
-    let mut data = cut(data, sampling, input)?;
-    if let Some(range) = &options.samples {
-        data = match data {
-            Data::Lines(table) => Data::Lines(table.select(range.clone())?),
-            Data::Points(table) => Data::Points(table.select(range.clone())?),
-            list => list,
+    let follow = options.follow.map(|patience| Follow {
+        patience: patience.map(Duration::from_secs_f64),
+        once: input == Path::new("-"),
+    });
+    let mut live = None;
+    // A grid is of one sample: there is not much to read.
+    let tracked = if kind != Kind::Points
+        && gives != Kind::Voxels
+        && options.reading.is_recording(&files, kind)
+    {
+        if follow.is_some() {
+            let pipeline = pipeline.clone().backend(backend.clone()).seed(globals.seed);
+            live = Some(LiveFiles::create(&pipeline, output)?);
+        }
+        let recording = Recording {
+            blocks: Blocks::open(follow, &files, || options.reading.open(&files))?,
+            sampling,
+            samples: options.samples.clone(),
+            live: live.as_mut(),
         };
-    }
-    if gives == Kind::Voxels && data.n_samples() > 1 {
-        return Err(Failure::Failed(format!(
-            "the recipe ends in voxels, a grid for each of {} samples, but a file holds one: choose a sample with --samples",
-            data.n_samples()
-        )));
-    }
-    let tracked = track(globals, &pipeline, data, backend)?;
+        track_recording(globals, &pipeline, recording, backend)?
+    } else if follow.is_some() {
+        return Err(Failure::Failed(
+            "--follow is for recordings that are tracked as they are read".into(),
+        ));
+    } else {
+        let data = options.reading.read(&files, kind)?;
+        let data = selected(cut(data, sampling, input)?, options.samples.clone())?;
+        if gives == Kind::Voxels && data.n_samples() > 1 {
+            return Err(Failure::Failed(format!(
+                "the recipe ends in voxels, a grid for each of {} samples, but a file holds one: choose a sample with --samples",
+                data.n_samples()
+            )));
+        }
+        track(globals, &pipeline, data, backend)?
+    };
     io::table::write_data(output, tracked.table.clone())?;
+    if let Some(live) = live {
+        live.remove();
+    }
     let elapsed = started.elapsed();
     let mut written = output.display().to_string();
     if let Some(plot) = &options.plot {
@@ -225,4 +260,12 @@ fn execute(
         tracked.text(elapsed, globals.verbose > 0),
     );
     globals.print(&tracked.summary(elapsed), &text)
+}
+
+fn selected(data: Data, samples: Option<Range<usize>>) -> Result<Data, Failure> {
+    Ok(match (data, samples) {
+        (Data::Lines(table), Some(samples)) => Data::Lines(table.select(samples)?),
+        (Data::Points(table), Some(samples)) => Data::Points(table.select(samples)?),
+        (data, _) => data,
+    })
 }

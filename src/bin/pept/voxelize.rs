@@ -113,7 +113,11 @@ pub(crate) fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failur
     io::cells::check_name(output).map_err(Failure::usage)?;
     check_place(output, &[input])?;
     let backend = globals.backend()?;
-    let lors = LineData::from_data(arguments.reading.read(input, Kind::Lines)?)?;
+    let lors = LineData::from_data(
+        arguments
+            .reading
+            .read(std::slice::from_ref(input), Kind::Lines)?,
+    )?;
     let done = Done {
         globals,
         arguments,
