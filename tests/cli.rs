@@ -419,7 +419,7 @@ fn bad_input() {
         ("missing.csv", "cannot read missing.csv"),
         ("empty.csv", "empty.csv: the file is empty"),
         ("folder.csv", "cannot read folder.csv"),
-        ("garbage.csv", "no line of 5 numbers"),
+        ("garbage.csv", "neither text nor a known recording"),
         (
             "four.csv",
             "four.csv:503: \"1 2 3 4\" is not a row of 5 numbers",

@@ -31,6 +31,8 @@ mod pipeline;
 mod plots;
 /// Recordings of scanners: round trips, blocks, damage.
 mod scanners;
+/// Recordings that are compressed, in parts, still being written, or cut short.
+mod streaming;
 mod support;
 /// Tables in every format: round trips, foreign and damaged files.
 mod tables;
@@ -64,6 +66,7 @@ fn main() {
     trials.extend(condition_steps::trials());
     trials.extend(tables::trials());
     trials.extend(scanners::trials());
+    trials.extend(streaming::trials());
     trials.extend(pipeline::trials());
     trials.extend(plots::trials());
     trials.extend(cli::trials());

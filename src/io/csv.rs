@@ -14,16 +14,96 @@ use crate::error::{Error, Result};
 /// # Errors
 /// [`Error::Io`], [`Error::File`] for a column name with a line break; no file is then left under that name.
 pub fn write<C: Contents>(path: impl AsRef<Path>, table: &Table<C>) -> Result<()> {
-    let path = path.as_ref();
-    if let Some(name) = table.columns().iter().find(|name| name.contains('\n')) {
-        return Err(Error::File {
-            path: path.to_owned(),
-            problem: format!("the column name {name:?} has a line break, which .csv cannot keep"),
-        });
+    let mut writer = Writer::create(path)?;
+    writer.write(table)?;
+    writer.finish()
+}
+
+/// Writes a table in parts; it appears under its name when it is [finished](Self::finish).
+#[derive(Debug)]
+pub struct Writer {
+    path: PathBuf,
+    output: Output,
+    columns: Option<Arc<[String]>>,
+}
+
+impl Writer {
+    /// Starts a table.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn create(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref().to_owned();
+        Ok(Self {
+            output: Output::create(&path)?,
+            path,
+            columns: None,
+        })
     }
-    let mut output = Output::create(path)?;
-    write_to(&mut output, table).map_err(Error::writing(path))?;
-    output.finish()
+
+    /// Writes the next rows; the first part gives the names of columns.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Columns`] for other columns; [`Error::File`] for a column name with a line break.
+    pub fn write<C: Contents>(&mut self, table: &Table<C>) -> Result<()> {
+        let output = &mut self.output;
+        write_part(&self.path, &mut self.columns, table, |text| {
+            output.write_all(text)
+        })
+    }
+
+    /// Puts the table in its place.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; no file is then left under that name.
+    pub fn finish(self) -> Result<()> {
+        self.output.finish()
+    }
+}
+
+/// Bytes written at a time.
+const AT_A_TIME: usize = 1 << 16;
+
+/// Some rows, with the names before the first ones.
+fn write_part<C: Contents>(
+    path: &Path,
+    columns: &mut Option<Arc<[String]>>,
+    table: &Table<C>,
+    mut write: impl FnMut(&[u8]) -> std::io::Result<()>,
+) -> Result<()> {
+    let mut text = Vec::new();
+    match columns {
+        None => {
+            if let Some(name) = table.columns().iter().find(|name| name.contains('\n')) {
+                return Err(Error::File {
+                    path: path.to_owned(),
+                    problem: format!(
+                        "the column name {name:?} has a line break, which .csv cannot keep"
+                    ),
+                });
+            }
+            let names: Vec<_> = table.columns().iter().map(|name| quoted(name)).collect();
+            text.extend_from_slice(names.join(",").as_bytes());
+            text.push(b'\n');
+            *columns = Some(table.columns().into());
+        }
+        Some(columns) if **columns == *table.columns() => (),
+        Some(columns) => {
+            return Err(Error::Columns(format!(
+                "the file has the columns {}, the rows {}",
+                columns.join(" "),
+                table.columns().join(" ")
+            )));
+        }
+    }
+    for row in table.values().chunks_exact(table.columns().len()) {
+        push_row(&mut text, row, b',');
+        if text.len() >= AT_A_TIME {
+            write(&text).map_err(Error::writing(path))?;
+            text.clear();
+        }
+    }
+    write(&text).map_err(Error::writing(path))
 }
 
 /// A table that grows: rows stand in the file, under its name, as soon as they are appended.
@@ -54,46 +134,11 @@ impl Appender {
     /// # Errors
     /// [`Error::Io`]; [`Error::Columns`] for other columns.
     pub fn append<C: Contents>(&mut self, table: &Table<C>) -> Result<()> {
-        let mut text = Vec::new();
-        match &self.columns {
-            None => {
-                push_names(&mut text, table.columns());
-                self.columns = Some(table.columns().into());
-            }
-            Some(columns) if **columns == *table.columns() => (),
-            Some(columns) => {
-                return Err(Error::Columns(format!(
-                    "the file has the columns {}, the rows {}",
-                    columns.join(" "),
-                    table.columns().join(" ")
-                )));
-            }
-        }
-        for row in table.values().chunks_exact(table.columns().len()) {
-            push_row(&mut text, row, b',');
-        }
-        self.file
-            .write_all(&text)
-            .map_err(Error::writing(&self.path))
+        let file = &mut self.file;
+        write_part(&self.path, &mut self.columns, table, |text| {
+            file.write_all(text)
+        })
     }
-}
-
-fn push_names(line: &mut Vec<u8>, names: &[String]) {
-    let names: Vec<_> = names.iter().map(|name| quoted(name)).collect();
-    line.extend_from_slice(names.join(",").as_bytes());
-    line.push(b'\n');
-}
-
-fn write_to<C: Contents>(output: &mut impl Write, table: &Table<C>) -> std::io::Result<()> {
-    let mut line = Vec::new();
-    push_names(&mut line, table.columns());
-    output.write_all(&line)?;
-    for row in table.values().chunks_exact(table.columns().len()) {
-        line.clear();
-        push_row(&mut line, row, b',');
-        output.write_all(&line)?;
-    }
-    Ok(())
 }
 
 /// A name in quotes where it would be read as something else without.

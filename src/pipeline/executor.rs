@@ -193,11 +193,11 @@ pub(super) fn run_blocks(
     }
     let (data, steps) = all_steps(pipeline, Input::Stream(&mut stream), progress)?;
     if let Some(samples) = stream.samples
-        && samples.end > stream.report.samples + samples.start
+        && stream.n_samples < samples.end
     {
         return Err(Error::Sampling(format!(
-            "samples {} to before {} of {}",
-            samples.start, samples.end, stream.n_samples
+            "there are no samples {samples:?}, only 0..{}",
+            stream.n_samples
         )));
     }
     Ok((

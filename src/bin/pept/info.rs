@@ -24,19 +24,9 @@ pub(crate) fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failur
     let inputs = source::expand(&arguments.inputs)?;
     match inputs.as_slice() {
         [] => machine(globals),
-        [only] if arguments.reading.holds_points(only) && only.exists() && !is_lines(only) => {
-            points(globals, only)
-        }
+        [only] if arguments.reading.are_points(only) => points(globals, only),
         _ => recording(globals, &arguments.reading, &inputs),
     }
-}
-
-/// Whether a table whose name does not tell holds lines.
-fn is_lines(path: &Path) -> bool {
-    !path
-        .extension()
-        .is_some_and(|ending| ending.eq_ignore_ascii_case("csv"))
-        && io::table::read_lines(path).is_ok()
 }
 
 fn points(globals: &Globals, input: &Path) -> Result<(), Failure> {

@@ -50,6 +50,15 @@ impl Reading {
         }
     }
 
+    /// Whether an input is a table of points.
+    pub(crate) fn are_points(&self, input: &Path) -> bool {
+        self.holds_points(input)
+            && input.exists()
+            && (has_ending(input, "csv")
+                || self.format == Format::Points
+                || io::table::read_lines(input).is_err())
+    }
+
     /// What the command line alone shows.
     fn check(&self) -> Result<(), Failure> {
         let has_screens = matches!(

@@ -3,6 +3,7 @@
 mod bench;
 mod bound;
 mod common;
+mod convert;
 mod demo;
 mod evaluate;
 mod info;
@@ -47,6 +48,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Describe this machine's GPUs, or a recording
     Info(info::Arguments),
+    /// From one format to another
+    Convert(convert::Arguments),
     /// Draw points, lines, voxels or time series: a page, PNG or SVG
     Plot(plot::Arguments),
     /// Simulate a recording, with the truth beside it
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
             Command::Voxelize(arguments) => voxelize::run(&globals, arguments),
             Command::Demo(arguments) => demo::run(&globals, arguments),
             Command::Info(arguments) => info::run(&globals, arguments),
+            Command::Convert(arguments) => convert::run(&globals, arguments),
             Command::Plot(arguments) => plot::run(&globals, arguments),
             Command::Simulate(arguments) => simulate::run(&globals, arguments),
             Command::Evaluate(arguments) => evaluate::run(&globals, arguments),

@@ -1,0 +1,175 @@
+//! From one format to another: `pept convert`.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::Args;
+use pept::io::source::{self, Files, LineSource};
+use pept::io::{self, adac_forte, csv, parallel_screens};
+use pept::{Attribute, LineData};
+use serde_json::json;
+
+use crate::common::{Failure, Globals};
+use crate::input::{Reading, check_place};
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// A recording (several files and patterns are one run), or a table of lines or points
+    #[arg(required = true, value_name = "INPUT")]
+    inputs: Vec<PathBuf>,
+    /// Tables: OUT.csv, OUT.arrow, OUT.npy. Recordings of screens also: OUT.txt, text `t x1 y1 x2 y2`, and OUT.da01, ADAC Forte. Text and
+    /// ADAC are written as the input is read, the others are held in memory
+    #[arg(short, long, value_name = "OUT")]
+    output: PathBuf,
+    #[command(flatten)]
+    reading: Reading,
+}
+
+#[derive(Clone, Copy)]
+enum Output {
+    Csv,
+    Adac,
+    Screens,
+    Table,
+}
+
+impl Output {
+    fn of(path: &Path) -> Result<Self, Failure> {
+        let ending = path
+            .extension()
+            .map(|ending| ending.to_string_lossy().to_lowercase());
+        match ending.as_deref() {
+            Some("csv") => Ok(Self::Csv),
+            Some("txt") => Ok(Self::Screens),
+            Some(ending) if ending.starts_with("da") && ending[2..].parse::<u32>().is_ok() => {
+                Ok(Self::Adac)
+            }
+            _ if io::table::check_name(path).is_ok() => Ok(Self::Table),
+            _ => Err(Failure::Usage(format!(
+                "{}: the name has to end in .csv, .txt, .da01, .arrow or .npy",
+                path.display()
+            ))),
+        }
+    }
+}
+
+pub(crate) fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failure> {
+    let started = Instant::now();
+    let output = &arguments.output;
+    let format = Output::of(output)?;
+    let inputs = source::expand(&arguments.inputs)?;
+    let paths: Vec<&Path> = inputs.iter().map(PathBuf::as_path).collect();
+    check_place(output, &paths)?;
+    let (rows, what) = match inputs.as_slice() {
+        [only] if arguments.reading.are_points(only) => {
+            if matches!(format, Output::Adac | Output::Screens) {
+                return Err(Failure::Failed(format!(
+                    "{}: points cannot be written as a recording; use .csv, .arrow or .npy",
+                    only.display()
+                )));
+            }
+            let points = io::table::read_points(only)?;
+            io::table::write_table(output, &points)?;
+            (points.n_rows(), "points")
+        }
+        _ => (
+            lines(arguments.reading.open(&inputs)?, output, format)?,
+            "LoRs",
+        ),
+    };
+    let seconds = started.elapsed().as_secs_f64();
+    globals.print(
+        &json!({"rows": rows, "kind": what, "seconds": seconds}),
+        &format!(
+            "{rows} {what} in {seconds:.2} s\n{} written\n",
+            output.display()
+        ),
+    )
+}
+
+fn lines(mut files: Files, output: &Path, format: Output) -> Result<usize, Failure> {
+    match format {
+        Output::Csv => {
+            let mut writer = csv::Writer::create(output)?;
+            let rows = each_block(&mut files, |block| writer.write(block))?;
+            writer.finish()?;
+            Ok(rows)
+        }
+        Output::Adac => {
+            let mut writer = None;
+            let rows = each_block(&mut files, |block| {
+                let writer = match &mut writer {
+                    Some(writer) => writer,
+                    None => writer.insert(adac_forte::Writer::create(
+                        output,
+                        whole(separation(block, output)?)?,
+                    )?),
+                };
+                writer.write(block)
+            })?;
+            match writer {
+                Some(writer) => writer.finish()?,
+                None => return Err(Failure::Failed("there is no LoR to write".into())),
+            }
+            Ok(rows)
+        }
+        Output::Screens => {
+            let lors = source::read_all(files)?;
+            let title = format!("converted by pept {}", env!("CARGO_PKG_VERSION"));
+            parallel_screens::write(output, &title, separation(&lors, output)?, &lors)?;
+            Ok(lors.n_rows())
+        }
+        Output::Table => {
+            let lors = source::read_all(files)?;
+            io::table::write_table(output, &lors)?;
+            Ok(lors.n_rows())
+        }
+    }
+}
+
+fn each_block(
+    files: &mut Files,
+    mut write: impl FnMut(&LineData) -> pept::Result<()>,
+) -> Result<usize, Failure> {
+    let mut rows = 0;
+    while let Some(block) = files.next_block()? {
+        rows += block.n_rows();
+        if block.n_rows() > 0 || rows == 0 {
+            write(&block)?;
+        }
+    }
+    Ok(rows)
+}
+
+/// The distance of the screens (mm): that of the recording, or of the first LoR's ends.
+fn separation(lors: &LineData, output: &Path) -> pept::Result<f64> {
+    if let Some(&Attribute::Number(separation)) = lors.attributes().get("separation") {
+        return Ok(separation);
+    }
+    let separation = lors.rows().row(0)[6] - lors.rows().row(0)[3];
+    if separation > 0.0 {
+        return Ok(separation);
+    }
+    Err(pept::Error::File {
+        path: output.to_owned(),
+        problem: "these lines are not between two screens; give --separation, or write a table"
+            .into(),
+    })
+}
+
+/// ADAC keeps whole mm.
+fn whole(separation: f64) -> pept::Result<i32> {
+    let rounded = separation.round();
+    if !(rounded > 0.0 && rounded < f64::from(i32::MAX)) {
+        return Err(pept::Error::Parameter {
+            name: "separation",
+            value: separation.to_string(),
+            needed: "a distance in mm above 0",
+        });
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "whole and within the limits"
+    )]
+    Ok(rounded as i32)
+}
