@@ -28,14 +28,14 @@ fn readers(criterion: &mut Criterion) {
             .into();
         group.throughput(Throughput::Bytes(bytes.len() as u64));
         group.bench_function(name, |bencher| {
-            bencher.iter(|| {
+            bencher.iter(|| -> pept::Result<usize> {
                 let input = Input::from_bytes(name, Arc::clone(&bytes))?;
                 let mut source = open_input(input, &Options::default())?;
                 let mut rows = 0;
                 while let Some(block) = source.next_block()? {
                     rows += black_box(block).n_rows();
                 }
-                pept::Result::Ok(rows)
+                Ok(rows)
             });
         });
     }
