@@ -66,6 +66,9 @@ pub(crate) struct Arguments {
     /// A layer of voxels as a heat map: ix=N, iy=N or iz=N, and ix=N+W with W more layers on each side added up
     #[arg(long, value_name = "AXIS=N", value_parser = slice)]
     axis_slice: Option<Slice>,
+    /// Draws the voxels above this value [default: half the highest one; 0 shows all that were seen]
+    #[arg(long, value_name = "VALUE", allow_negative_numbers = true, value_parser = number, conflicts_with = "axis_slice")]
+    above: Option<f64>,
     /// Limits of voxels (.npy) in mm, two for each axis [default: numbers of cells]
     #[arg(long, value_name = "X0,X1,Y0,Y1,Z0,Z1", allow_hyphen_values = true, value_parser = numbers)]
     limits: Option<Box<[f64]>>,
@@ -422,7 +425,11 @@ impl Arguments {
                 figure.add_lines(table, style)?;
             }
             Drawn::Voxels(voxels) => {
-                figure.add_voxels(voxels, style)?;
+                // All that lines cross would hide where they cross.
+                let highest = voxels.values().iter().copied().fold(0.0, f64::max);
+                let above = self.above.unwrap_or(highest / 2.0);
+                figure.add_voxels_where(voxels, |value| value > above, style)?;
+                figure.title(format!("Voxels above {above}"));
             }
             Drawn::Pixels(pixels) => {
                 figure.add_pixels(pixels, style)?;
