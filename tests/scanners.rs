@@ -554,15 +554,18 @@ fn any_bytes() {
     });
 }
 
-/// What the fuzzers have found, if it is there: `fuzz/corpus`.
+/// What the fuzzers have found.
 fn corpus() {
-    let folders = std::fs::read_dir(root().join("fuzz/corpus"));
-    for folder in folders.into_iter().flatten() {
-        let files = std::fs::read_dir(folder.unwrap().path());
-        for file in files.into_iter().flatten() {
-            read_in_every_way(&std::fs::read(file.unwrap().path()).unwrap());
-        }
+    let packed = std::fs::File::open(root().join("fuzz/corpus.tar.gz")).unwrap();
+    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(packed));
+    let mut n_files = 0;
+    for file in archive.entries().unwrap() {
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut file.unwrap(), &mut bytes).unwrap();
+        read_in_every_way(&bytes);
+        n_files += 1;
     }
+    assert!(n_files > 1_000, "{n_files}");
 }
 
 fn recording() {

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Output;
+use super::chunks::{self, Chunks};
+use super::source::Input;
 use crate::data::{Contents, Table};
 use crate::error::{Error, Result};
 
@@ -178,14 +180,60 @@ const SHOWN: usize = 60;
 
 /// Reads a table with a first line of column names, of which the standard ones come first, and then rows of numbers.
 ///
-/// An empty field is NaN. Windows line ends, a byte order mark and blanks around fields are understood.
+/// An empty field is NaN. Windows line ends, a byte order mark and blanks around fields are understood. Names after a `#`, as the
+/// Python package `pept` writes them, or none, and other separators are understood as in [`chunks`].
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::File`] if the names are others; [`Error::Parse`] with the number of a line that is no row.
 pub fn read<C: Contents>(path: impl AsRef<Path>) -> Result<Table<C>> {
     let path = path.as_ref();
     let bytes = std::fs::read(path).map_err(Error::reading(path))?;
+    if is_foreign(&bytes) {
+        return foreign(path, bytes);
+    }
     parse(path, &bytes)
+}
+
+/// Whether the first line is a comment or numbers, or names between anything but commas.
+fn is_foreign(bytes: &[u8]) -> bool {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let line = bytes
+        .split(|&byte| byte == b'\n')
+        .next()
+        .unwrap_or_default();
+    let line = line.trim_ascii();
+    let first = line
+        .split(|byte| b", ;\t".contains(byte))
+        .next()
+        .unwrap_or_default();
+    line.starts_with(b"#")
+        || (!first.is_empty() && parse_number(first).is_some())
+        || (!line.contains(&b',') && line.iter().any(|byte| b" ;\t".contains(byte)))
+}
+
+fn foreign<C: Contents>(path: &Path, bytes: Vec<u8>) -> Result<Table<C>> {
+    let table = Chunks::new(
+        Input::from_bytes(path, bytes)?,
+        usize::MAX,
+        chunks::Options::default(),
+    )?;
+    let rows = table.read()?;
+    let Some(names) = table.columns() else {
+        return Table::new(rows);
+    };
+    let n_standard = C::COLUMNS.len();
+    let standard = names.iter().take(n_standard).map(String::as_str);
+    if !standard.eq(C::COLUMNS.iter().copied()) {
+        return Err(Error::File {
+            path: path.to_owned(),
+            problem: format!(
+                "the columns should be {} first, but they are {}",
+                C::COLUMNS.join(" "),
+                names.join(" ")
+            ),
+        });
+    }
+    Table::with_all_columns(rows, names)
 }
 
 fn parse<C: Contents>(path: &Path, bytes: &[u8]) -> Result<Table<C>> {
@@ -290,6 +338,7 @@ fn shown(text: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::PointData;
 
     fn text(value: f64) -> String {
         let mut line = Vec::new();
@@ -368,5 +417,31 @@ mod tests {
         assert!(problem("t,x,y,z\n1,2,3\n").starts_with("file.csv:2: a row of 3 values"));
         assert!(problem("t,x,y,z\n1,2,3,4,5\n").starts_with("file.csv:2: a row of 5 values"));
         assert!(problem("t,x,y,z\n1,2,3,4\n\n5,6,7,8\n").starts_with("file.csv:3: an empty"));
+    }
+
+    #[test]
+    fn tables_of_the_python_package_and_without_names_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("points.csv");
+        let rows = ndarray::array![[1.0, 2.0, 3.0, 4.0, 5.0], [2.0, 3.0, 4.0, 5.0, 6.5]];
+        for (text, last) in [
+            (
+                "# t x y z error\n1.000000000000000000e+00 2 3 4 5\n2 3 4 5 6.5\n",
+                "error",
+            ),
+            ("t x y z error\n1 2 3 4 5\n2 3 4 5 6.5\n", "error"),
+            ("1;2;3;4;5\n2;3;4;5;6.5\n", "col4"),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let table: PointData = read(&path).unwrap();
+            assert_eq!(table.rows(), rows);
+            assert_eq!(table.columns()[4], last);
+        }
+        std::fs::write(&path, "# x y z t\n1 2 3 4\n").unwrap();
+        let error = read::<crate::data::Points>(&path).unwrap_err();
+        assert!(
+            error.to_string().contains("should be t x y z first"),
+            "{error}"
+        );
     }
 }

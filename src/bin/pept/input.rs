@@ -50,7 +50,7 @@ impl Reading {
         }
     }
 
-    /// Whether an input is a table of points.
+    /// Whether an input is a table of points, as its content says.
     pub(crate) fn are_points(&self, input: &Path) -> bool {
         self.holds_points(input)
             && input.exists()
@@ -172,8 +172,13 @@ fn is_table(path: &Path, columns: &str) -> bool {
     let mut start = Vec::new();
     let read = std::fs::File::open(path).and_then(|file| file.take(64).read_to_end(&mut start));
     let start = String::from_utf8_lossy(&start);
-    let start = start.trim_start_matches('\u{feff}').replace(['"', ' '], "");
-    read.is_ok() && start.starts_with(columns)
+    let start = start.trim_start_matches(['\u{feff}', '#']);
+    let is_between = |c: char| [',', ';', '"'].contains(&c) || c.is_whitespace();
+    let names: Vec<_> = start
+        .split(is_between)
+        .filter(|name| !name.is_empty())
+        .collect();
+    read.is_ok() && names.join(",").starts_with(columns)
 }
 
 /// How a recording is cut into samples.
