@@ -378,7 +378,7 @@ mod tests {
         assert!(text(f64::NAN).parse::<f64>().unwrap().is_nan());
     }
 
-    fn points(text: impl AsRef<[u8]>) -> Result<crate::data::PointData> {
+    fn points(text: impl AsRef<[u8]>) -> Result<PointData> {
         parse(Path::new("file.csv"), text.as_ref())
     }
 
