@@ -217,12 +217,13 @@ fn execute(
         && gives != Kind::Voxels
         && options.reading.is_recording(&files, kind)
     {
+        let blocks = Blocks::open(follow, &files, || options.reading.open(&files))?;
         if follow.is_some() {
             let pipeline = pipeline.clone().backend(backend.clone()).seed(globals.seed);
             live = Some(LiveFiles::create(&pipeline, output)?);
         }
         let recording = Recording {
-            blocks: Blocks::open(follow, &files, || options.reading.open(&files))?,
+            blocks,
             sampling,
             samples: options.samples.clone(),
             live: live.as_mut(),
