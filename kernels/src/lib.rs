@@ -5,7 +5,7 @@
 //! | kernel | definition | CPU form | GPU form | shader |
 //! |---|---|---|---|---|
 //! | [`cutpoints`] | midpoints of the shortest segments between pairs of lines | `pairs/cpu.rs` | `pairs/gpu.rs` | `pairs.wgsl` |
-//! | [`minpoints`] | points nearest to combinations of lines | `pairs/cpu.rs` | `pairs/gpu.rs` | `pairs.wgsl` |
+//! | [`minpoints`] | points nearest to combinations of lines | `minpoints/cpu.rs` | `minpoints/gpu.rs` | `minpoints.wgsl` |
 //! | [`voxels`] | line segments through each voxel or pixel: counts, weights, lengths | `voxels/cpu.rs` | `voxels/gpu.rs` | `voxels.wgsl` |
 //!
 //! # The rule
@@ -32,6 +32,8 @@ mod line;
 pub mod minpoints;
 mod order;
 mod pairs;
+#[cfg(test)]
+mod rounding;
 pub mod voxels;
 
 pub use backend::Backend;

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`PAIRS`] | a bit for each pair of lines that may pass within a given distance of each other |
 //! | [`BIT_LIST`] | the positions of all set bits of a mask, ascending |
+//! | [`MINPOINTS`] | the combinations of lines that are near each other, and may have a point near all |
 //! | [`POSITIONS`] | where pairs of lines come nearest to each other, in f32 |
 //! | [`VOXELS`] | how many line segments run through each voxel, or with which weight and length |
 //!
@@ -35,6 +36,13 @@ pub const BIT_LIST: Shader = Shader {
     entry_points: &["count", "scan", "write"],
 };
 
+/// Combinations of 3 or 4 lines that are near each other: see `wgsl/minpoints.wgsl`.
+pub const MINPOINTS: Shader = Shader {
+    name: "minpoints",
+    wgsl: include_str!("../wgsl/minpoints.wgsl"),
+    entry_points: &["count", "write", "judge", "pick"],
+};
+
 /// Where pairs of lines come nearest to each other: see `wgsl/positions.wgsl`.
 pub const POSITIONS: Shader = Shader {
     name: "positions",
@@ -50,7 +58,7 @@ pub const VOXELS: Shader = Shader {
 };
 
 /// Every shader of this package.
-pub const ALL: &[Shader] = &[PAIRS, BIT_LIST, POSITIONS, VOXELS];
+pub const ALL: &[Shader] = &[PAIRS, BIT_LIST, MINPOINTS, POSITIONS, VOXELS];
 
 #[cfg(test)]
 mod tests {

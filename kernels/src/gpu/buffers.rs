@@ -61,6 +61,10 @@ impl Pool {
         self.budget.store(bytes, Ordering::Relaxed);
     }
 
+    pub(super) fn budget(&self) -> u64 {
+        self.budget.load(Ordering::Relaxed)
+    }
+
     fn take(&self, class: u64, usage: Use) -> Option<wgpu::Buffer> {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         free.get_mut(&(class, usage)).and_then(Vec::pop)
@@ -80,7 +84,7 @@ impl Pool {
         let fits = |allocated: u64| {
             allocated
                 .checked_add(bytes)
-                .filter(|&all| all <= self.budget.load(Ordering::Relaxed))
+                .filter(|&all| all <= self.budget())
         };
         let order = Ordering::Relaxed;
         if self.allocated.fetch_update(order, order, fits).is_ok() {

@@ -188,6 +188,11 @@ impl Gpu {
         self.inner.pool.set_budget(bytes);
     }
 
+    /// Bytes that [`set_memory_budget`](Self::set_memory_budget) allows.
+    pub(crate) fn memory_budget(&self) -> u64 {
+        self.inner.pool.budget()
+    }
+
     /// A handle whose failures (device lost, out of memory, too small) the CPU makes up for, with the same results and one warning.
     ///
     /// Not those of [`Counts`](crate::voxels::Counts) and [`Sums`](crate::voxels::Sums), which live on the device.
@@ -313,7 +318,7 @@ impl Gpu {
     }
 
     /// Remembers that the device is lost.
-    pub(super) fn is_lost(&self, sign: impl fmt::Display) -> KernelError {
+    pub(crate) fn is_lost(&self, sign: impl fmt::Display) -> KernelError {
         let reason = sign.to_string();
         self.set_lost(reason.clone());
         KernelError::DeviceLost { reason }

@@ -1,6 +1,6 @@
 use std::sync::{Mutex, PoisonError};
 
-use pept_shaders::{BIT_LIST, PAIRS, POSITIONS, Shader, VOXELS};
+use pept_shaders::{BIT_LIST, MINPOINTS, PAIRS, POSITIONS, Shader, VOXELS};
 
 use super::Gpu;
 
@@ -12,6 +12,10 @@ pub(crate) enum Pipeline {
     BitScan,
     BitWrite,
     Positions,
+    MinpointsCount,
+    MinpointsWrite,
+    MinpointsJudge,
+    MinpointsPick,
     VoxelCounts,
     VoxelSums,
 }
@@ -24,6 +28,10 @@ impl Pipeline {
             Self::BitScan => (&BIT_LIST, "scan"),
             Self::BitWrite => (&BIT_LIST, "write"),
             Self::Positions => (&POSITIONS, "main"),
+            Self::MinpointsCount => (&MINPOINTS, "count"),
+            Self::MinpointsWrite => (&MINPOINTS, "write"),
+            Self::MinpointsJudge => (&MINPOINTS, "judge"),
+            Self::MinpointsPick => (&MINPOINTS, "pick"),
             Self::VoxelCounts => (&VOXELS, "counts"),
             Self::VoxelSums => (&VOXELS, "sums"),
         }
@@ -36,15 +44,21 @@ impl Pipeline {
             Self::BitCount | Self::BitScan | Self::BitWrite => {
                 crate::pairs::gpu::LIST_WORKGROUP_SIZE
             }
+            Self::MinpointsCount
+            | Self::MinpointsWrite
+            | Self::MinpointsJudge
+            | Self::MinpointsPick => crate::minpoints::WORKGROUP_SIZE,
             Self::VoxelCounts | Self::VoxelSums => crate::voxels::WORKGROUP_SIZE,
         }
     }
 }
 
+const N_PIPELINES: usize = Pipeline::VoxelSums as usize + 1;
+
 /// Pipelines that were built.
 #[derive(Debug, Default)]
 pub(super) struct Pipelines {
-    built: Mutex<[Option<wgpu::ComputePipeline>; 7]>,
+    built: Mutex<[Option<wgpu::ComputePipeline>; N_PIPELINES]>,
     cache: Option<wgpu::PipelineCache>,
 }
 
@@ -88,7 +102,7 @@ impl Pipelines {
 }
 
 impl Gpu {
-    pub(super) fn pipeline(&self, pipeline: Pipeline) -> wgpu::ComputePipeline {
+    pub(crate) fn pipeline(&self, pipeline: Pipeline) -> wgpu::ComputePipeline {
         self.pipelines().get(self.device(), pipeline)
     }
 }

@@ -104,111 +104,25 @@ mod tests {
     use crate::cutpoints::confirm;
     use crate::line::{LineSlice, Ray, cross, dot, norm, sub};
     use crate::pairs::{Batch, Near};
+    use crate::rounding::{MODELS, Rounding, Uniform};
 
-    /// How an adapter may round f32 operations. WGSL allows all of these.
-    #[derive(Clone, Copy, Debug, PartialEq)]
-    enum Rounding {
-        Nearest,
-        Fused,
-        TowardZero,
-        AwayFromZero,
-        Up,
-        FlushSubnormals,
-    }
-
-    const MODELS: [Rounding; 6] = [
-        Rounding::Nearest,
-        Rounding::Fused,
-        Rounding::TowardZero,
-        Rounding::AwayFromZero,
-        Rounding::Up,
-        Rounding::FlushSubnormals,
-    ];
-
-    impl Rounding {
-        fn is_directed(self) -> bool {
-            matches!(self, Self::TowardZero | Self::AwayFromZero | Self::Up)
+    /// [`Filter::proposes`] as such an adapter computes it.
+    fn proposes(
+        model: Rounding,
+        filter: &Filter,
+        a: &[f32; 6],
+        b: &[f32; 6],
+        reversed: bool,
+    ) -> bool {
+        let mut terms: Vec<(f32, f32)> = (0..6).map(|k| (a[k], b[(k + 3) % 6])).collect();
+        if reversed {
+            terms.reverse();
         }
-
-        /// The f32 that an operation gives, from its (nearly) exact result.
-        fn round(self, x: f64) -> f64 {
-            let nearest = f64::from(x as f32);
-            let below = if nearest > x {
-                f64::from((x as f32).next_down())
-            } else {
-                nearest
-            };
-            let above = if nearest < x {
-                f64::from((x as f32).next_up())
-            } else {
-                nearest
-            };
-            match self {
-                Self::Nearest | Self::Fused => nearest,
-                Self::TowardZero => {
-                    if x > 0.0 {
-                        below
-                    } else {
-                        above
-                    }
-                }
-                Self::AwayFromZero => {
-                    if x > 0.0 {
-                        above
-                    } else {
-                        below
-                    }
-                }
-                Self::Up => above,
-                Self::FlushSubnormals if nearest.abs() < f64::from(f32::MIN_POSITIVE) => 0.0,
-                Self::FlushSubnormals => nearest,
-            }
-        }
-
-        /// A sum of products of f32 values: products are exact in f64.
-        fn sum(self, terms: &[(f32, f32)]) -> f64 {
-            terms.iter().fold(0.0, |sum, &(a, b)| {
-                let product = f64::from(a) * f64::from(b);
-                self.round(
-                    sum + if self == Self::Fused {
-                        product
-                    } else {
-                        self.round(product)
-                    },
-                )
-            })
-        }
-
-        /// [`Filter::proposes`] as such an adapter computes it.
-        fn proposes(self, filter: &Filter, a: &[f32; 6], b: &[f32; 6], reversed: bool) -> bool {
-            let mut terms: Vec<(f32, f32)> = (0..6).map(|k| (a[k], b[(k + 3) % 6])).collect();
-            if reversed {
-                terms.reverse();
-            }
-            let t = self.sum(&terms);
-            let c = self.sum(&[(a[0], b[0]), (a[1], b[1]), (a[2], b[2])]);
-            let x = self.round(t.abs() - f64::from(filter.guard)).max(0.0);
-            let sine_squared = self.round(f64::from(filter.k) - self.round(c * c));
-            self.round(x * x) <= self.round(f64::from(filter.max_squared) * sine_squared)
-        }
-    }
-
-    /// Numbers in 0..1, the same on every machine.
-    struct Uniform(u64);
-
-    impl Uniform {
-        fn next(&mut self) -> f64 {
-            // Knuth's linear congruential generator; the high bits are good.
-            self.0 = self
-                .0
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            (self.0 >> 11) as f64 / (1u64 << 53) as f64
-        }
-
-        fn vector(&mut self, size: f64) -> [f64; 3] {
-            std::array::from_fn(|_| size * (self.next() - 0.5))
-        }
+        let t = model.sum(&terms);
+        let c = model.sum(&[(a[0], b[0]), (a[1], b[1]), (a[2], b[2])]);
+        let x = model.round(t.abs() - f64::from(filter.guard)).max(0.0);
+        let sine_squared = model.round(f64::from(filter.k) - model.round(c * c));
+        model.round(x * x) <= model.round(f64::from(filter.max_squared) * sine_squared)
     }
 
     /// Pairs that f64 accepts by the narrowest margin, and how many of them each model of rounding loses with a share of the band.
@@ -264,7 +178,7 @@ mod tests {
             let (a, b) = (batch.line(0), batch.line(1));
             for (lost, model) in lost.iter_mut().zip(MODELS) {
                 let proposed =
-                    [false, true].map(|reversed| model.proposes(&batch.filter, &a, &b, reversed));
+                    [false, true].map(|reversed| proposes(model, &batch.filter, &a, &b, reversed));
                 *lost += usize::from(proposed != [true; 2]);
             }
             if share_of_band >= 1.0 {

@@ -43,11 +43,27 @@ struct Tile {
 /// The shader `bit_list`'s uniform.
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
-struct Size {
+pub(crate) struct ListSize {
     n_words: u32,
     n_chunks: u32,
     capacity: u32,
     padding: u32,
+}
+
+impl ListSize {
+    pub(crate) fn new(n_words: usize, n_chunks: usize, capacity: usize) -> Self {
+        Self {
+            n_words: to_u32(n_words),
+            n_chunks: to_u32(n_chunks),
+            capacity: to_u32(capacity),
+            padding: 0,
+        }
+    }
+
+    /// Workgroups that count and list the bits of so many words.
+    pub(crate) fn n_chunks(n_words: usize) -> usize {
+        n_words.div_ceil(CHUNK_WORDS)
+    }
 }
 
 /// The shader `positions`' uniform.
@@ -265,31 +281,8 @@ impl Masks {
         }
         let first = bands[0].lines.start;
         let end = bands[bands.len() - 1].end;
-        let lines: Vec<Line> = (first..end)
-            .map(|n| {
-                let [ux, uy, uz, mx, my, mz] = batch.line(n);
-                #[rustfmt::skip]
-                return Line { ux, uy, uz, mx, my, mz };
-            })
-            .collect();
-        let mut tiles = Vec::with_capacity(extent.n_tiles);
-        let mut first_words = Vec::with_capacity(bands.len());
-        let mut first_word = 0;
-        for band in bands {
-            for n in 0..band.n_tiles() {
-                let first_j = band.lines.start + n * TILE_J;
-                tiles.push(Tile {
-                    first_i: to_u32(band.lines.start - first),
-                    end_i: to_u32(band.lines.end - first),
-                    first_j: to_u32(first_j - first),
-                    end_j: to_u32((first_j + TILE_J).min(band.end) - first),
-                    first_word: to_u32(first_word + n * TILE_J / WORD_BITS),
-                    row_words: to_u32(band.row_words()),
-                });
-            }
-            first_words.push(first_word);
-            first_word += band.n_words();
-        }
+        let lines = packed(batch, first..end);
+        let (tiles, first_words) = tiles(bands);
         let words = |(band, &first_word): (&Band, &usize)| BandWords {
             first_word: to_u32(first_word),
             row_words: to_u32(band.row_words()),
@@ -354,6 +347,212 @@ impl Masks {
     }
 }
 
+/// Lines as the shaders take them.
+fn packed(batch: &Batch, lines: Range<usize>) -> Vec<Line> {
+    let line = |n| {
+        let [ux, uy, uz, mx, my, mz] = batch.line(n);
+        #[rustfmt::skip]
+        return Line { ux, uy, uz, mx, my, mz };
+    };
+    lines.map(line).collect()
+}
+
+/// The tiles of some bands, with lines counted from the first one's, and where each band's words begin.
+fn tiles(bands: &[Band]) -> (Vec<Tile>, Vec<usize>) {
+    let first = bands[0].lines.start;
+    let mut tiles = Vec::new();
+    let mut first_words = Vec::with_capacity(bands.len());
+    let mut first_word = 0;
+    for band in bands {
+        for n in 0..band.n_tiles() {
+            let first_j = band.lines.start + n * TILE_J;
+            tiles.push(Tile {
+                first_i: to_u32(band.lines.start - first),
+                end_i: to_u32(band.lines.end - first),
+                first_j: to_u32(first_j - first),
+                end_j: to_u32((first_j + TILE_J).min(band.end) - first),
+                first_word: to_u32(first_word + n * TILE_J / WORD_BITS),
+                row_words: to_u32(band.row_words()),
+            });
+        }
+        first_words.push(first_word);
+        first_word += band.n_words();
+    }
+    (tiles, first_words)
+}
+
+/// All bands of a batch.
+#[derive(Debug)]
+pub(crate) struct Bands(Vec<Band>);
+
+impl Bands {
+    pub(crate) fn new(batch: &Batch) -> Self {
+        Self(bands(batch))
+    }
+
+    /// The bands from `first` on, `n` of them and all whose lines are partners of theirs.
+    fn with_partners(&self, first: usize, n: usize) -> &[Band] {
+        let rest = &self.0[first..];
+        let end = rest[n - 1].end;
+        let partners = rest[n..].iter().take_while(|band| band.lines.start < end);
+        &rest[..n + partners.count()]
+    }
+
+    /// Whether each band's masks fit a binding, together with those of all its partners.
+    pub(crate) fn have_whole_rows(&self, gpu: &Gpu) -> bool {
+        let fits = |first: usize| Rows::fit(gpu, self.with_partners(first, 1));
+        (0..self.0.len()).all(fits)
+    }
+}
+
+/// Where a line's row is in the masks: see the shader `minpoints`' struct `Row`.
+#[derive(Clone, Copy, Debug, Default, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+struct RowPlace {
+    place: u32,
+    end: u32,
+}
+
+/// The masks of consecutive lines, left on the device for a kernel that goes on with them there. All lines are counted from
+/// `first_line`; to the first `n_first` of them belong also the rows of all partners.
+#[derive(Debug)]
+pub(crate) struct Rows {
+    pub(crate) first_line: usize,
+    pub(crate) n_first: usize,
+    /// Words of the longest row.
+    pub(crate) row_words: usize,
+    pub(crate) lines: Buffer,
+    pub(crate) rows: Buffer,
+    pub(crate) words: Buffer,
+}
+
+impl Rows {
+    fn fit(gpu: &Gpu, bands: &[Band]) -> bool {
+        let extent = Extent::of(bands);
+        let largest = extent.n_words.max(extent.n_lines * size_of::<Line>() / 4);
+        4 * largest as u64 <= gpu.max_binding()
+    }
+
+    /// For as many bands from `first` on as fit, and their number; `None` behind the last one.
+    pub(crate) fn compute(
+        gpu: &Gpu,
+        batch: &Batch,
+        bands: &Bands,
+        first: usize,
+    ) -> Result<Option<(Self, usize)>> {
+        let n_left = bands.0.len() - first;
+        if n_left == 0 {
+            return Ok(None);
+        }
+        // Memory is also for what goes on with them.
+        let fits = |n: &usize| {
+            let bands = bands.with_partners(first, *n);
+            let bytes = 4 * Extent::of(bands).n_words as u64;
+            Self::fit(gpu, bands) && bytes <= gpu.memory_budget() / 8
+        };
+        // Twice as many while they fit, then the largest number between.
+        let (mut low, mut high) = (1, 2);
+        while high <= n_left && fits(&high) {
+            (low, high) = (high, 2 * high);
+        }
+        high = high.min(n_left + 1);
+        while high - low > 1 {
+            let middle = (low + high) / 2;
+            if fits(&middle) {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        let mut n = low;
+        loop {
+            match Self::of_bands(gpu, batch, bands.with_partners(first, n), n) {
+                Err(KernelError::OutOfMemory) if n > 1 => n /= 2,
+                rows => return Ok(Some((rows?, n))),
+            }
+        }
+    }
+
+    fn of_bands(gpu: &Gpu, batch: &Batch, bands: &[Band], n_first: usize) -> Result<Self> {
+        let first = bands[0].lines.start;
+        let end = bands.iter().fold(0, |end, band| end.max(band.end));
+        let (tiles, first_words) = tiles(bands);
+        // A line without a row has no partners.
+        let mut places = vec![RowPlace::default(); end - first];
+        for (band, first_word) in bands.iter().zip(&first_words) {
+            for i in band.lines.clone() {
+                let word = to_u32(first_word + (i - band.lines.start) * band.row_words());
+                places[i - first] = RowPlace {
+                    place: word.wrapping_sub(to_u32((band.lines.start - first) / WORD_BITS)),
+                    end: to_u32(batch.later(i).end.max(first) - first),
+                };
+            }
+        }
+        let extent = Extent::of(bands);
+        let (lines, rows, words, filter) = gpu.scoped(|| {
+            Ok((
+                gpu.upload(
+                    bytemuck::cast_slice(&packed(batch, first..end)),
+                    Use::Storage,
+                )?,
+                gpu.upload(bytemuck::cast_slice(&places), Use::Storage)?,
+                gpu.buffer(4 * extent.n_words as u64, Use::Storage)?,
+                gpu.upload(bytemuck::bytes_of(&batch.filter), Use::Uniform)?,
+            ))
+        })?;
+        let units_each = (TILE_I * TILE_J) as u64;
+        let mut done = 0;
+        while done < tiles.len() {
+            let within_time = usize::try_from(gpu.budget() / units_each).unwrap_or(usize::MAX);
+            let within_binding = usize::try_from(gpu.max_binding()).unwrap_or(usize::MAX);
+            let most = gpu
+                .max_workgroups()
+                .min(within_binding / size_of::<Tile>())
+                .min(within_time.max(1));
+            let now = &tiles[done..tiles.len().min(done + most)];
+            let (tiles, flags) = gpu.scoped(|| {
+                Ok((
+                    gpu.upload(bytemuck::cast_slice(now), Use::Storage)?,
+                    gpu.buffer(4 * now.len() as u64, Use::Storage)?,
+                ))
+            })?;
+            let units = now.len() as u64 * units_each;
+            let readbacks = gpu.submit("pept.pairs", units, |commands| {
+                commands.clear(&flags);
+                let buffers: [(u32, &Buffer); 5] = [
+                    (0, &filter),
+                    (1, &lines),
+                    (2, &tiles),
+                    (3, &words),
+                    (4, &flags),
+                ];
+                commands.dispatch(Pipeline::Pairs, &buffers, now.len());
+                commands.read(&flags, flags.bytes())
+            })?;
+            let ran = |flags: &Readback| flags.words().iter().all(|&word| word == DONE);
+            if !readbacks.iter().all(ran) {
+                return Err(not_done());
+            }
+            done += now.len();
+        }
+        let longest = bands.iter().map(Band::row_words).max();
+        Ok(Self {
+            first_line: first,
+            n_first: bands[n_first - 1].lines.end - first,
+            row_words: longest.unwrap_or(0),
+            lines,
+            rows,
+            words,
+        })
+    }
+}
+
+fn not_done() -> KernelError {
+    KernelError::Gpu {
+        reason: "the shader of pairs did not run to its end".into(),
+    }
+}
+
 /// The part of a list of bits that belongs to a row.
 fn of_row(list: &[u32], first_word: usize, row_words: usize) -> Range<usize> {
     let place = |word: usize| list.partition_point(|&bit| (bit as usize) / 32 < word);
@@ -373,12 +572,8 @@ fn set_bits(
     let mask_bytes = 4 * extent.n_words as u64;
     let storage = |words: usize| gpu.buffer(4 * words as u64, Use::Storage);
     let buffers = gpu.scoped(|| {
-        let size = Size {
-            n_words: to_u32(extent.n_words),
-            n_chunks: to_u32(n_chunks),
-            capacity: to_u32(extent.n_words), // a longer list is larger than the mask
-            padding: 0,
-        };
+        // A longer list is larger than the mask.
+        let size = ListSize::new(extent.n_words, n_chunks, extent.n_words);
         Ok((
             storage(extent.n_words)?,
             storage(extent.n_words)?,
@@ -446,9 +641,7 @@ fn set_bits(
     let n_bits = chunks.words()[n_chunks] as usize;
     let flags = done.words().iter().chain(&chunks.words()[n_chunks + 1..]);
     if !flags.copied().all(|word| word == DONE) {
-        return Err(KernelError::Gpu {
-            reason: "the shader of pairs did not run to its end".into(),
-        });
+        return Err(not_done());
     }
     let read = |buffer: &Buffer, bytes: u64| -> Result<Option<Readback>> {
         Ok(gpu
@@ -504,7 +697,9 @@ mod tests {
         assert_layout!(Line in pept_shaders::PAIRS => ux, uy, uz, mx, my, mz);
         assert_layout!(Tile in pept_shaders::PAIRS =>
             first_i, end_i, first_j, end_j, first_word, row_words);
-        assert_layout!(Size in pept_shaders::BIT_LIST => n_words, n_chunks, capacity, padding);
+        assert_layout!(ListSize in pept_shaders::BIT_LIST as Size => n_words, n_chunks, capacity, padding);
+        assert_layout!(RowPlace in pept_shaders::MINPOINTS as Row => place, end);
+        assert_layout!(Line in pept_shaders::MINPOINTS => ux, uy, uz, mx, my, mz);
         assert_layout!(BandWords in pept_shaders::POSITIONS as Band =>
             first_word, row_words, first_line, padding);
         assert_layout!(Line in pept_shaders::POSITIONS => ux, uy, uz, mx, my, mz);

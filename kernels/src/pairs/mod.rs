@@ -73,6 +73,9 @@ pub(crate) struct Batch {
     /// Lines are about this point (mm), moments divided by this length.
     pub(crate) centre: [f64; 3],
     pub(crate) scale: f64,
+    /// At least the length (mm) of every position that f64 formulas meet: `L` of the proofs.
+    #[cfg_attr(not(feature = "gpu"), expect(dead_code, reason = "f64 decides"))]
+    pub(crate) reach: f64,
     /// The distance (mm) up to which a GPU accepts pairs, if it shall decide.
     #[cfg_attr(not(feature = "gpu"), expect(dead_code, reason = "no GPU decides"))]
     decide_at: Option<f64>,
@@ -180,6 +183,7 @@ impl Batch {
             level: Level::new(),
             centre,
             scale,
+            reach,
             decide_at: None,
         }
     }
@@ -187,15 +191,20 @@ impl Batch {
     /// Lets a GPU decide about pairs.
     pub(crate) fn with_decisions(self, max_distance: f64) -> Self {
         // Where f32 can say nothing there is nothing to decide.
-        let can = self.filter != Filter::EVERYTHING;
+        let can = !self.is_beyond_f32();
         Self {
             decide_at: can.then_some(max_distance),
             ..self
         }
     }
 
+    /// Whether f32 says nothing about these lines.
+    pub(crate) fn is_beyond_f32(&self) -> bool {
+        self.filter == Filter::EVERYTHING
+    }
+
     /// A line's `u` and `m`.
-    fn line(&self, n: usize) -> [f32; 6] {
+    pub(crate) fn line(&self, n: usize) -> [f32; 6] {
         std::array::from_fn(|k| self.columns[k][n])
     }
 
@@ -218,7 +227,7 @@ impl Batch {
     }
 
     /// The lines after line `i` that share a sample with it.
-    fn later(&self, i: usize) -> Range<usize> {
+    pub(crate) fn later(&self, i: usize) -> Range<usize> {
         i + 1..(self.ends[i] as usize).max(i + 1)
     }
 

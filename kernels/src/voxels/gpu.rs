@@ -15,11 +15,22 @@ const BATCH_CELLS: usize = 1 << 26;
 
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
-struct Size {
+pub(super) struct Size {
     n_walks: u32,
     padding_a: u32,
     padding_b: u32,
     padding_c: u32,
+}
+
+impl Size {
+    pub(super) fn new(n_walks: usize) -> Self {
+        Self {
+            n_walks: to_u32(n_walks),
+            padding_a: 0,
+            padding_b: 0,
+            padding_c: 0,
+        }
+    }
 }
 
 /// A grid on the device, cut into slabs of planes that fit a binding.
@@ -241,12 +252,7 @@ fn add_walks(
         }
         let end = first + n;
         let n_workgroups = n.div_ceil(WORKGROUP_SIZE as usize);
-        let size = Size {
-            n_walks: to_u32(n),
-            padding_a: 0,
-            padding_b: 0,
-            padding_c: 0,
-        };
+        let size = Size::new(n);
         let (size, walks_now, done) = gpu.scoped(|| {
             Ok((
                 gpu.upload(bytemuck::bytes_of(&size), Use::Uniform)?,

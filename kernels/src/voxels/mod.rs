@@ -5,12 +5,14 @@
 //! there is no drift, and both backends run the same steps.
 //!
 //! [`on`] counts, [`sums_on`] adds up weights or the lengths of chords; [`Counts`] and [`Sums`] do so over many calls, on a GPU
-//! without reading back in between. Sums are of whole numbers, so that no order of additions shows.
+//! without reading back in between; `encode` records into a host program's own commands. Sums are of whole numbers, so that no order of additions shows.
 //!
 //! Amanatides and Woo, "A fast voxel traversal algorithm for ray tracing", Eurographics (1987); Siddon, Medical Physics 12, 252
 //! (1985), for the lengths.
 
 mod cpu;
+#[cfg(feature = "gpu")]
+mod encode;
 #[cfg(feature = "gpu")]
 mod gpu;
 mod grid;
@@ -23,6 +25,8 @@ use rayon::prelude::*;
 
 use crate::backend::Backend;
 use crate::error::{KernelError, Result};
+#[cfg(feature = "gpu")]
+pub use encode::{Prepared, Recorded, encode};
 #[cfg(feature = "gpu")]
 pub(crate) use gpu::WORKGROUP_SIZE;
 pub use grid::{Grid, Plane};
