@@ -93,6 +93,7 @@ pub(super) struct ScreensCamera {
     blur: f64,
     /// The steepest lines that meet both screens, or `None` where nearly all do.
     slopes: Option<[f64; 2]>,
+    is_distorted: bool,
 }
 
 impl ScreensCamera {
@@ -107,7 +108,23 @@ impl ScreensCamera {
             screens,
             blur,
             slopes,
+            is_distorted: screens.distortion != [[0.0; 9]; 4],
         }
+    }
+
+    /// How far off a hit is seen.
+    fn distortion(&self, [x, y, z]: [f64; 3]) -> [f64; 2] {
+        let across = |[from, to]: [f64; 2], x: f64| (2.0 * x - from - to) / (to - from);
+        let (u, v) = (across(self.screens.x, x), across(self.screens.y, y));
+        let [uu, uv, vv] = [u * u, u * v, v * v];
+        let terms = [u, v, uu, uv, vv, uu * u, uu * v, vv * u, vv * v];
+        let factors = &self.screens.distortion;
+        let [along_x, along_y] = if z > 0.0 {
+            [&factors[2], &factors[3]]
+        } else {
+            [&factors[0], &factors[1]]
+        };
+        [along_x, along_y].map(|factors| factors.iter().zip(&terms).map(|(a, b)| a * b).sum())
     }
 
     fn on_screen(&self, x: f64, y: f64) -> bool {
@@ -196,6 +213,11 @@ impl Camera for ScreensCamera {
             let limited = depth.min(self.screens.max_spread / lean);
             x += limited * dx / dz.abs();
             y += limited * dy / dz.abs();
+        }
+        if self.is_distorted {
+            let [dx, dy] = self.distortion(hit);
+            x += dx;
+            y += dy;
         }
         if self.blur > 0.0 {
             let [dx, dy] = random.normals();

@@ -1,8 +1,10 @@
 //! Random numbers that are the same bytes on every system: `libm`, never std's functions.
 //!
-//! `rand_distr` is no help here, with or without its feature `std_math`: `ndarray` switches `num-traits` to std for the whole program.
+//! `rand_distr` is no help here, with or without its feature `std_math`: `ndarray` switches `num-traits` to std for the whole program. Its
+//! way to exponential numbers, the ziggurat of Marsaglia and Tsang (2000), is.
 
 use std::f64::consts::TAU;
+use std::sync::LazyLock;
 
 use rand::{Rng, SeedableRng};
 use rand_pcg::Pcg64;
@@ -16,11 +18,40 @@ pub(super) enum Purpose {
     Walk,
     /// The places of tracers.
     Places,
+    /// Where the screens are out of step: block.
+    Slips,
 }
 
 /// A stream of random numbers.
 #[derive(Clone, Debug)]
-pub(super) struct Random(Pcg64);
+pub(super) struct Random(Pcg64, &'static Ziggurat);
+
+/// The area below exp(-x) in layers of the same area, each as wide as the widest x at its lower edge; the lowest one has the tail too.
+#[derive(Debug)]
+struct Ziggurat {
+    /// Widths of the layers, from below, and 0. The lowest one's is that of a rectangle of its area.
+    widths: [f64; LAYERS + 1],
+    /// exp(-x) there.
+    heights: [f64; LAYERS + 1],
+}
+
+/// Layers of a [`Ziggurat`]: what eight bits choose from.
+const LAYERS: usize = 256;
+/// Where the tail starts that makes 256 layers of the same area end at a height of 1.
+const TAIL: f64 = 7.697_117_470_131_05;
+
+static ZIGGURAT: LazyLock<Ziggurat> = LazyLock::new(|| {
+    let area = TAIL * libm::exp(-TAIL) + libm::exp(-TAIL);
+    let mut widths = [0.0; LAYERS + 1];
+    widths[0] = area / libm::exp(-TAIL);
+    widths[1] = TAIL;
+    for layer in 2..LAYERS {
+        let below = widths[layer - 1];
+        widths[layer] = -libm::log(area / below + libm::exp(-below));
+    }
+    let heights = widths.map(|x| libm::exp(-x));
+    Ziggurat { widths, heights }
+});
 
 impl Random {
     /// The stream of this seed, purpose and numbers, and of nothing else.
@@ -32,7 +63,7 @@ impl Random {
             state = splitmix64(state ^ part);
             *eight = state.to_le_bytes();
         }
-        Self(Pcg64::from_seed(bytes))
+        Self(Pcg64::from_seed(bytes), &ZIGGURAT)
     }
 
     /// From 0 to below 1.
@@ -51,13 +82,29 @@ impl Random {
     /// Exponential of mean 1.
     #[inline]
     pub(super) fn exponential(&mut self) -> f64 {
-        -libm::log(1.0 - self.uniform())
+        const STEP: f64 = 1.0 / (1u64 << 53) as f64;
+        loop {
+            // The layer and the place in it come from different bits.
+            let bits = self.0.next_u64();
+            let layer = (bits & 0xff) as usize;
+            let x = (bits >> 11) as f64 * STEP * self.1.widths[layer];
+            if x < self.1.widths[layer + 1] {
+                return x;
+            }
+            if layer == 0 {
+                return TAIL - libm::log(1.0 - self.uniform());
+            }
+            let [low, high] = [self.1.heights[layer], self.1.heights[layer + 1]];
+            if low + (high - low) * self.uniform() < libm::exp(-x) {
+                return x;
+            }
+        }
     }
 
     /// The sum of two of them.
     #[inline]
     pub(super) fn two_exponentials(&mut self) -> f64 {
-        -libm::log((1.0 - self.uniform()) * (1.0 - self.uniform()))
+        self.exponential() + self.exponential()
     }
 
     /// A point that is uniform in the unit disc, without its centre, and its squared distance from there.
@@ -132,6 +179,13 @@ mod tests {
         let bound = |variance: f64| 5.0 * (variance / N as f64).sqrt();
         assert!((mean(&mut || random.uniform()) - 0.5).abs() < bound(1.0 / 12.0));
         assert!((mean(&mut || random.exponential()) - 1.0).abs() < bound(1.0));
+        assert!((mean(&mut || random.exponential().powi(2)) - 2.0).abs() < bound(20.0));
+        // The tail of the lowest layer too.
+        for from in [0.1, 1.0, 5.0, 7.0, 8.0, 9.0_f64] {
+            let share = (-from).exp();
+            let found = mean(&mut || f64::from(u8::from(random.exponential() > from)));
+            assert!((found - share).abs() < bound(share), "{from}: {found}");
+        }
         assert!((mean(&mut || random.two_exponentials()) - 2.0).abs() < bound(2.0));
         assert!(mean(&mut || random.normals()[0]).abs() < bound(1.0));
         assert!((mean(&mut || random.normals()[1].powi(2)) - 1.0).abs() < bound(2.0));

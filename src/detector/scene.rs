@@ -87,6 +87,24 @@ pub struct Screens {
     /// Depth moves a hit by this at most.
     #[serde(default = "largest_spread")]
     pub max_spread: f64,
+    /// How far off hits are seen that are at u, v on their screen, both from -1 to 1 across it: the factors (mm) of u, v, u^2, u v,
+    /// v^2, u^3, u^2 v, u v^2 and v^3, first those along x and y of the first screen (z = 0), then those of the second one.
+    #[serde(default)]
+    pub distortion: [[f64; 9]; 4],
+    /// Times in which the screens are out of step.
+    #[serde(default)]
+    pub slips: Option<Slips>,
+}
+
+/// Screens out of step: after a hit was lost or counted twice, each hit of the first screen is recorded with that of the event before
+/// or after on the second one, until the electronics notice. Such LoRs join unrelated photons, in bursts.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Slips {
+    /// Share of LoRs that are recorded out of step.
+    pub share: f64,
+    /// Mean number of LoRs until the screens are in step again; their distribution is exponential.
+    pub length: f64,
 }
 
 /// A ring of blocks of crystals; the defaults are the HR++.
@@ -144,6 +162,8 @@ impl Screens {
             time_step: forte_time_step(),
             depth: 0.0,
             max_spread: largest_spread(),
+            distortion: [[0.0; 9]; 4],
+            slips: None,
         }
     }
 
@@ -188,6 +208,13 @@ impl Detector {
         match self {
             Self::Screens(screens) => screens.time_step,
             Self::Ring(ring) => ring.time_step,
+        }
+    }
+
+    pub(super) fn slips(&self) -> Option<Slips> {
+        match self {
+            Self::Screens(screens) => screens.slips,
+            Self::Ring(_) => None,
         }
     }
 
@@ -244,7 +271,22 @@ impl Screens {
         }
         from_0("screens.time_step", self.time_step)?;
         from_0("screens.depth", self.depth)?;
-        from_0("screens.max_spread", self.max_spread)
+        from_0("screens.max_spread", self.max_spread)?;
+        if !self.distortion.as_flattened().iter().all(|x| x.is_finite()) {
+            let text = "its numbers have to be finite";
+            return Err(Problem::new("screens.distortion", text));
+        }
+        self.slips.map_or(Ok(()), |slips| slips.check())
+    }
+}
+
+impl Slips {
+    fn check(&self) -> Result<(), Problem> {
+        if !(0.0..1.0).contains(&self.share) {
+            let text = format!("{} is no share from 0 to below 1", self.share);
+            return Err(Problem::new("screens.slips.share", text));
+        }
+        above_0("screens.slips.length", self.length)
     }
 }
 

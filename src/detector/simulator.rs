@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::camera::{AnyCamera, Camera, FORTE, radians};
 use super::motion::{Motion, Piece, Prepared};
 use super::random::{Purpose, Random};
-use super::scene::{Detector, Problem, Scene, Tracer, forte_rate};
+use super::scene::{Detector, Problem, Scene, Slips, Tracer, forte_rate};
 use super::spread::{Isotope, Ranges, Shape, scattered, shaken};
 use super::vector::{add, basis, scaled};
 use crate::data::{Attribute, LineData, PointData, array_of_rows};
@@ -64,7 +64,7 @@ pub struct Simulator {
 /// Which parts of a simulation are shown. The same events are recorded with all of them, so that rows can be compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parts {
-    /// Random coincidences; without, their rows are left out.
+    /// Random coincidences and screens out of step; without, the rows of the former are left out.
     pub random: bool,
     /// Scattered photons; without, they go straight on.
     pub scattered: bool,
@@ -122,7 +122,7 @@ pub enum Source {
     Tracer(u32),
     /// A tracer (from 0); one of the photons was scattered.
     Scattered(u32),
-    /// Two unrelated photons.
+    /// Two unrelated photons: a random coincidence, or [screens out of step](super::Slips).
     Random,
 }
 
@@ -131,7 +131,7 @@ pub enum Source {
 pub struct Rates {
     /// Of each tracer, scattered ones included: the mean over the time that it is in the field of view.
     pub tracers: Vec<f64>,
-    /// Of two unrelated photons.
+    /// Of two unrelated photons. LoRs of [screens out of step](super::Slips) count as what they would be in step.
     pub random: f64,
 }
 
@@ -222,6 +222,44 @@ impl Photons {
             hits: [second, first],
             directions: [back, direction],
         })
+    }
+}
+
+/// Puts the second screen out of step with the first one, now and then.
+fn slip(slips: Slips, rows: &mut [[f64; 7]], sources: &mut [Source], random: &mut Random) {
+    if slips.share == 0.0 {
+        return;
+    }
+    let seen: Vec<[f64; 3]> = rows.iter().map(|row| [row[4], row[5], row[6]]).collect();
+    let in_step = slips.length * (1.0 - slips.share) / slips.share;
+    // Where a block starts, the screens may be out of step already.
+    let mut is_out = random.uniform() < slips.share;
+    let mut from = 0.0;
+    while from < rows.len() as f64 {
+        let mean = if is_out { slips.length } else { in_step };
+        let to = from + mean * random.exponential();
+        if is_out {
+            let before = random.uniform() < 0.5;
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "from 0 on; `as` saturates"
+            )]
+            let range = from as usize..rows.len().min(to as usize);
+            for row in range {
+                let other = if before {
+                    row.checked_sub(1)
+                } else {
+                    Some(row + 1).filter(|&row| row < seen.len())
+                };
+                if let Some(other) = other {
+                    rows[row][4..].copy_from_slice(&seen[other]);
+                    sources[row] = Source::Random;
+                }
+            }
+        }
+        is_out = !is_out;
+        from = to;
     }
 }
 
@@ -480,7 +518,15 @@ impl Simulator {
                 }
             }
         }
-        let Filling { rows, sources, .. } = filling;
+        let Filling {
+            mut rows,
+            mut sources,
+            ..
+        } = filling;
+        if let (Some(slips), true) = (self.scene.detector.slips(), self.parts.random) {
+            let mut random = Random::stream(self.scene.seed, Purpose::Slips, number, 0);
+            slip(slips, &mut rows, &mut sources, &mut random);
+        }
         Block {
             rows,
             sources,
@@ -978,6 +1024,49 @@ mod tests {
     use super::super::spread::{Offsets, Sphere};
     use super::super::vector::dot;
     use super::*;
+
+    #[test]
+    fn screens_out_of_step_exchange_hits_of_neighbours_in_bursts() {
+        let scene = |slips| {
+            let mut screens = Screens::new(600.0);
+            screens.slips = slips;
+            let mut scene = Scene::new(Detector::Screens(screens), 4000.0);
+            scene.rate = Some(50.0);
+            scene.tracers = vec![Tracer::at([302.0, 302.0, 300.0])];
+            Simulator::new(scene).unwrap()
+        };
+        let slips = Slips {
+            share: 0.1,
+            length: 50.0,
+        };
+        let (calm, slipped) = (scene(None), scene(Some(slips)));
+        let (mut n, mut n_moved, mut bursts) = (0, 0, 0);
+        for number in 0..calm.n_blocks() {
+            let (calm, slipped) = (calm.block(number), slipped.block(number));
+            assert_eq!(calm.rows.len(), slipped.rows.len());
+            let mut was_moved = false;
+            for (row, (a, b)) in calm.rows.iter().zip(&slipped.rows).enumerate() {
+                assert_eq!(a[..4], b[..4]);
+                let is_moved = a != b;
+                if is_moved {
+                    let neighbours = [row.wrapping_sub(1), row + 1];
+                    let mut neighbours = neighbours.iter().filter_map(|&row| calm.rows.get(row));
+                    assert!(neighbours.any(|other| other[4..] == b[4..]));
+                    assert_eq!(slipped.sources[row], Source::Random);
+                    bursts += usize::from(!was_moved);
+                }
+                was_moved = is_moved;
+                n_moved += usize::from(is_moved);
+                n += 1;
+            }
+        }
+        // 200,000 LoRs, 400 bursts: 5 standard deviations of the share are 0.1 * 5 * sqrt(2 / 400).
+        let share = n_moved as f64 / n as f64;
+        assert!((share - 0.1).abs() < 0.036, "{share}");
+        assert!((300..500).contains(&bursts), "{bursts}");
+        let clean = slipped.with_parts(Parts::CLEAN).block(0);
+        assert!(!clean.sources.contains(&Source::Random));
+    }
 
     fn forte(tracers: Vec<Tracer>) -> Scene {
         Scene {
