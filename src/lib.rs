@@ -14,6 +14,7 @@ pub mod data;
 pub mod detector;
 mod error;
 pub mod io;
+mod linear_algebra;
 pub mod pipeline;
 #[cfg(feature = "plot")]
 pub mod plot;

@@ -2,6 +2,7 @@
 
 use crate::data::LineData;
 use crate::kernels::Cutoffs;
+use crate::linear_algebra::{projection, times};
 
 /// A matrix whose determinant, divided by the number of lines cubed, is at most this is singular.
 const SINGULAR: f64 = 1e-12;
@@ -55,16 +56,9 @@ impl Lines {
             if !(length > 0.0 && length.is_finite()) {
                 continue;
             }
-            let u @ [x, y, z] = d.map(|d| d / length);
-            let a @ [xx, xy, xz, yy, yz, zz] = [
-                1.0 - x * x,
-                -(x * y),
-                -(x * z),
-                1.0 - y * y,
-                -(y * z),
-                1.0 - z * z,
-            ];
-            let [bx, by, bz] = product(&a, p);
+            let u = d.map(|d| d / length);
+            let a @ [xx, xy, xz, yy, yz, zz] = projection(u);
+            let [bx, by, bz] = times(&a, p);
             rows.push(row);
             terms.push([xx, xy, xz, yy, yz, zz, bx, by, bz]);
             for (column, value) in columns.iter_mut().zip(p.into_iter().chain(u)) {
@@ -122,7 +116,7 @@ pub(super) fn solve(sums: &Terms, n: f64) -> Option<[f64; 3]> {
     let determinant = xx * cofactors[0] + xy * cofactors[1] + xz * cofactors[2];
     // Not `<=`: NaN is singular too.
     if determinant / (n * n * n) > SINGULAR {
-        let [x, y, z] = product(&cofactors, [*bx, *by, *bz]);
+        let [x, y, z] = times(&cofactors, [*bx, *by, *bz]);
         Some([x / determinant, y / determinant, z / determinant])
     } else {
         None
@@ -147,14 +141,4 @@ pub(super) fn squared_distances(
         let cz = wx * uy[n] - wy * ux[n];
         *square = cx * cx + cy * cy + cz * cz;
     }
-}
-
-/// A symmetric matrix times a vector.
-#[inline(always)]
-fn product([xx, xy, xz, yy, yz, zz]: &[f64; 6], [x, y, z]: [f64; 3]) -> [f64; 3] {
-    [
-        xx * x + xy * y + xz * z,
-        xy * x + yy * y + yz * z,
-        xz * x + yz * y + zz * z,
-    ]
 }

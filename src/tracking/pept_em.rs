@@ -3,6 +3,7 @@ use serde::{Deserialize, Serialize};
 use super::likelihood::{LANES, Lors, Mixture, Model};
 use crate::data::{LineData, PointData, array_of_rows};
 use crate::error::{Error, Result};
+use crate::linear_algebra::{difference, dot, squared_distance};
 use crate::pipeline::{Context, Filter};
 
 /// Crossings of two lines that are looked at: so many, and so many more for each tracer that is looked for.
@@ -194,7 +195,7 @@ impl PeptEm {
             let apart = |others: &[[f64; 3]], limit: f64| {
                 others
                     .iter()
-                    .all(|other| squared_distance(other, &x) > limit * limit)
+                    .all(|&other| squared_distance(other, x) > limit * limit)
             };
             if lines >= least
                 && found.len() < wanted
@@ -206,11 +207,6 @@ impl PeptEm {
         }
         found
     }
-}
-
-fn squared_distance(a: &[f64; 3], b: &[f64; 3]) -> f64 {
-    let d = [a[0] - b[0], a[1] - b[1], a[2] - b[2]];
-    d[0] * d[0] + d[1] * d[1] + d[2] * d[2]
 }
 
 /// Up to `wanted` places where two of the lines cross; with each a 0.
@@ -243,18 +239,17 @@ fn crossing_of_two(
     (q, v): ([f64; 3], [f64; 3]),
     gap: f64,
 ) -> Option<[f64; 3]> {
-    let dot = |a: &[f64; 3], b: &[f64; 3]| a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
-    let w = [p[0] - q[0], p[1] - q[1], p[2] - q[2]];
+    let w = difference(p, q);
     let normal = [
         u[1] * v[2] - u[2] * v[1],
         u[2] * v[0] - u[0] * v[2],
         u[0] * v[1] - u[1] * v[0],
     ];
-    let (sine, volume) = (dot(&normal, &normal), dot(&normal, &w));
+    let (sine, volume) = (dot(normal, normal), dot(normal, w));
     if !(sine > LEAST_SINE && volume * volume < gap * gap * sine) {
         return None;
     }
-    let (b, d, e) = (dot(&u, &v), dot(&u, &w), dot(&v, &w));
+    let (b, d, e) = (dot(u, v), dot(u, w), dot(v, w));
     let (s, t) = ((b * e - d) / sine, (e - b * d) / sine);
     Some([0, 1, 2].map(|k| 0.5 * ((p[k] + s * u[k]) + (q[k] + t * v[k]))))
 }

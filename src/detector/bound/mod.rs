@@ -33,6 +33,7 @@ use rayon::prelude::*;
 
 use crate::data::LineData;
 use crate::error::{Error, Result};
+use crate::linear_algebra::{self, cholesky, dot, full};
 pub use noise::{Noise, NoiseFit, TracerNoise};
 
 /// A symmetric matrix of the axes x, y and z.
@@ -678,19 +679,6 @@ impl Line {
     }
 }
 
-fn dot(a: [f64; 3], b: [f64; 3]) -> f64 {
-    a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
-}
-
-/// `I - v v^T`.
-fn projection(direction: [f64; 3]) -> Matrix {
-    std::array::from_fn(|row| {
-        std::array::from_fn(|column| {
-            f64::from(u8::from(row == column)) - direction[row] * direction[column]
-        })
-    })
-}
-
 fn add(sum: &mut Matrix, factor: f64, matrix: &Matrix) {
     for (sums, values) in sum.iter_mut().zip(matrix) {
         for (sum, value) in sums.iter_mut().zip(values) {
@@ -699,44 +687,21 @@ fn add(sum: &mut Matrix, factor: f64, matrix: &Matrix) {
     }
 }
 
-fn inverse(matrix: &Matrix) -> Option<Matrix> {
-    let columns = [0, 1, 2].map(|axis| {
-        let mut unit = [0.0; 3];
-        unit[axis] = 1.0;
-        solve(matrix, unit)
-    });
-    let [Some(x), Some(y), Some(z)] = columns else {
-        return None;
-    };
-    Some([x, y, z])
+/// Smallest part of a diagonal element that the others may leave.
+const SINGULAR: f64 = 1e-10;
+
+/// `I - v v^T`.
+fn projection(direction: [f64; 3]) -> Matrix {
+    full(linear_algebra::projection(direction))
 }
 
-/// Solves a symmetric positive definite system by Cholesky's method; `None` for another matrix, and for one that is nearly singular.
+fn inverse(matrix: &Matrix) -> Option<Matrix> {
+    linear_algebra::inverse(matrix, SINGULAR).map(|(inverse, _)| inverse)
+}
+
+/// Solves a symmetric positive definite system; `None` for another matrix, and for one that is nearly singular.
 fn solve<const N: usize>(matrix: &[[f64; N]; N], mut right: [f64; N]) -> Option<[f64; N]> {
-    /// Smallest part of a diagonal element that the others may leave.
-    const SINGULAR: f64 = 1e-10;
-    let mut lower = *matrix;
-    for i in 0..N {
-        for j in 0..=i {
-            let sum: f64 = (0..j).map(|k| lower[i][k] * lower[j][k]).sum();
-            let rest = matrix[i][j] - sum;
-            if i > j {
-                lower[i][j] = rest / lower[j][j];
-            } else if rest > SINGULAR * matrix[i][i] && rest.is_finite() {
-                lower[i][i] = rest.sqrt();
-            } else {
-                return None;
-            }
-        }
-    }
-    for i in 0..N {
-        let sum: f64 = (0..i).map(|k| lower[i][k] * right[k]).sum();
-        right[i] = (right[i] - sum) / lower[i][i];
-    }
-    for i in (0..N).rev() {
-        let sum: f64 = (i + 1..N).map(|k| lower[k][i] * right[k]).sum();
-        right[i] = (right[i] - sum) / lower[i][i];
-    }
+    linear_algebra::solve(&cholesky(matrix, SINGULAR)?, &mut right);
     Some(right)
 }
 

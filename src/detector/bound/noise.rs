@@ -4,9 +4,10 @@ use std::f64::consts::PI;
 
 use rayon::prelude::*;
 
-use super::{Bound, Line, Matrix, OffsetDensity, Spread, add, dot, projection, solve};
+use super::{Bound, Line, Matrix, OffsetDensity, Spread, add, projection, solve};
 use crate::data::{LineData, PointData};
 use crate::error::{Error, Result};
+use crate::linear_algebra::dot;
 use crate::statistics::quantile;
 
 /// Largest radius around a tracer that a fit looks at without being told (mm).

@@ -1,0 +1,184 @@
+//! A sample's lines, four at a time, and the paths that tracers take among them.
+
+use std::cmp::Ordering;
+
+use fearless_simd::{Level, dispatch};
+
+use super::simd::crossing;
+use super::{LANES, TERMS};
+use crate::data::LineData;
+use crate::linear_algebra::norm;
+
+/// Four lines by coordinate: a point (mm), the unit direction, the time from -1 to 1.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pack {
+    pub(super) p: [[f64; LANES]; 3],
+    pub(super) u: [[f64; LANES]; 3],
+    pub(super) tau: [f64; LANES],
+}
+
+/// What fills the last pack: a line far from everything.
+const FAR: Pack = Pack {
+    p: [[1e18; LANES]; 3],
+    u: [[1.0; LANES], [0.0; LANES], [0.0; LANES]],
+    tau: [0.0; LANES],
+};
+
+/// A sample's lines, in an order that does not depend on that of the rows; those without length or with values that are not
+/// finite are left out.
+#[derive(Debug)]
+pub(in crate::tracking) struct Lors {
+    pub(super) packs: Vec<Pack>,
+    pub(super) n: usize,
+    /// The middle of the window and half its length (ms); 0 and 1 if all times are the same.
+    pub(super) middle: f64,
+    pub(super) half: f64,
+    /// How many different times there are, up to 3: motion of a higher order cannot be known.
+    pub(super) n_times: usize,
+    /// Bounding box of the end points (mm).
+    limits: [[f64; 2]; 3],
+    pub(super) level: Level,
+}
+
+impl Lors {
+    pub(in crate::tracking) fn new(lines: &LineData) -> Self {
+        Self::from_rows(lines.line_slice().rows().collect())
+    }
+
+    /// Without the copies of a line.
+    pub(in crate::tracking) fn of_distinct(lines: &LineData) -> Self {
+        let mut rows: Vec<&[f64; 7]> = lines.line_slice().rows().collect();
+        sort(&mut rows);
+        rows.dedup_by(|a, b| compare(a, b).is_eq());
+        Self::from_rows(rows)
+    }
+
+    fn from_rows(mut rows: Vec<&[f64; 7]>) -> Self {
+        sort(&mut rows);
+        let mut packs = vec![FAR; rows.len().div_ceil(LANES)];
+        let (mut n, mut n_times) = (0, 0);
+        let mut limits = [[f64::INFINITY, f64::NEG_INFINITY]; 3];
+        let mut span = [f64::INFINITY, f64::NEG_INFINITY];
+        for &[t, x1, y1, z1, x2, y2, z2] in rows {
+            let (p, q) = ([x1, y1, z1], [x2, y2, z2]);
+            let d = [x2 - x1, y2 - y1, z2 - z1];
+            let length = (d[0] * d[0] + d[1] * d[1] + d[2] * d[2]).sqrt();
+            if !(length > 0.0 && length.is_finite() && t.is_finite()) {
+                continue;
+            }
+            let (pack, lane) = (&mut packs[n / LANES], n % LANES);
+            for k in 0..3 {
+                pack.p[k][lane] = p[k];
+                pack.u[k][lane] = d[k] / length;
+                let [low, high] = limits[k];
+                limits[k] = [low.min(p[k]).min(q[k]), high.max(p[k]).max(q[k])];
+            }
+            pack.tau[lane] = t;
+            n_times = TERMS.min(n_times + usize::from(t > span[1]));
+            span = [span[0].min(t), t];
+            n += 1;
+        }
+        packs.truncate(n.div_ceil(LANES));
+        let half = 0.5 * (span[1] - span[0]);
+        let (middle, half) = if half > 0.0 && half.is_finite() {
+            (span[0] + half, half)
+        } else {
+            n_times = n_times.min(1);
+            (span[0], 1.0)
+        };
+        for (first, pack) in (0..).step_by(LANES).zip(&mut packs) {
+            for tau in &mut pack.tau[..LANES.min(n - first)] {
+                *tau = (*tau - middle) / half;
+            }
+        }
+        Self {
+            packs,
+            n,
+            middle,
+            half,
+            n_times,
+            limits,
+            level: Level::new(),
+        }
+    }
+
+    pub(in crate::tracking) fn len(&self) -> usize {
+        self.n
+    }
+
+    /// A line's point and direction.
+    pub(in crate::tracking) fn line(&self, n: usize) -> ([f64; 3], [f64; 3]) {
+        let (pack, lane) = (&self.packs[n / LANES], n % LANES);
+        let ([px, py, pz], [ux, uy, uz]) = (&pack.p, &pack.u);
+        (
+            [px[lane], py[lane], pz[lane]],
+            [ux[lane], uy[lane], uz[lane]],
+        )
+    }
+
+    /// Whether a point is in the bounding box of the end points, give or take `margin` (mm).
+    pub(in crate::tracking) fn contains(&self, x: &[f64; 3], margin: f64) -> bool {
+        (0..3).all(|k| self.limits[k][0] - margin <= x[k] && x[k] <= self.limits[k][1] + margin)
+    }
+
+    /// The path through `position` (mm) at the time `t` (ms) with a velocity (mm/ms).
+    pub(in crate::tracking) fn path(&self, t: f64, position: [f64; 3], velocity: [f64; 3]) -> Path {
+        let step = velocity.map(|v| v * self.half);
+        let tau = (t - self.middle) / self.half;
+        let mut start = position;
+        for k in 0..3 {
+            start[k] -= step[k] * tau;
+        }
+        [start, step, [0.0; 3]]
+    }
+
+    /// The sum over every `step`-th pack of lines of `weight * (1 - d^2 / radius^2)`, where that is positive.
+    pub(in crate::tracking) fn crossing(
+        &self,
+        weights: &[[f64; LANES]],
+        x: [f64; 3],
+        radius: f64,
+        step: usize,
+    ) -> f64 {
+        dispatch!(self.level, simd => crossing(simd, &self.packs, weights, x, radius, step))
+    }
+}
+
+fn compare(a: &[f64; 7], b: &[f64; 7]) -> Ordering {
+    let mut values = a.iter().zip(b).map(|(a, b)| a.total_cmp(b));
+    values
+        .find(|order| order.is_ne())
+        .unwrap_or(Ordering::Equal)
+}
+
+/// By time, then by coordinates: the same lines in any order give the same bits.
+fn sort(rows: &mut [&[f64; 7]]) {
+    if !rows.is_sorted_by(|a, b| a[0].total_cmp(&b[0]).is_le()) {
+        rows.sort_unstable_by(|a, b| compare(a, b));
+        return;
+    }
+    for equal in rows.chunk_by_mut(|a, b| a[0].total_cmp(&b[0]).is_eq()) {
+        if equal.len() > 1 {
+            equal.sort_unstable_by(|a, b| compare(a, b));
+        }
+    }
+}
+
+/// Coefficients of 1, tau and tau^2 (mm).
+pub(super) type Path = [[f64; 3]; TERMS];
+
+/// The largest way that a path is in the window, or a bit more (mm).
+pub(super) fn length(step: &Path) -> f64 {
+    step.iter().copied().map(norm).sum()
+}
+
+/// The largest distance between two paths in the window, or a bit more (mm).
+pub(super) fn distance(a: &Path, b: &Path) -> f64 {
+    let mut difference = *a;
+    for m in 0..TERMS {
+        for k in 0..3 {
+            difference[m][k] -= b[m][k];
+        }
+    }
+    length(&difference)
+}
