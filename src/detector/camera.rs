@@ -44,6 +44,7 @@ pub(super) trait Camera: Sync {
 
 /// Either of the detectors.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one of them")]
 pub(super) enum AnyCamera {
     Screens(ScreensCamera),
     Ring(RingCamera),

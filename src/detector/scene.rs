@@ -59,6 +59,7 @@ pub struct Scene {
 /// A detector.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
+#[expect(clippy::large_enum_variant, reason = "there is one of them")]
 pub enum Detector {
     /// Two parallel screens.
     Screens(Screens),

@@ -1,8 +1,12 @@
+use crate::linear_algebra::Vector;
+use std::f64::consts::PI;
+
 use ndarray::Array2;
 use rand::{RngExt, SeedableRng};
 use rand_distr::{Distribution, StandardNormal};
 use rand_pcg::Pcg64;
 
+use super::band::{BAND, Band};
 use super::*;
 
 /// Lines for each ms, and how long (ms).
