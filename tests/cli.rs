@@ -321,8 +321,37 @@ fn scenes() {
     let sigma = bound["effective_sigma"].as_f64().unwrap();
     assert!((sigma / 3.317 - 1.0).abs() < 1e-3, "{bound}");
 
+    std::fs::write(folder.join("garbage.csv"), "no table\n").unwrap();
+    std::fs::write(
+        folder.join("backwards.csv"),
+        "t,x,y,z\n5,300,300,300\n0,301,300,300\n",
+    )
+    .unwrap();
     let scene = text(&shown.stdout);
+    let also = |motion: &str| format!("count = 2\n[[tracer]]\n{motion}");
     for (from, to, message) in [
+        ("count = 2", &*also("table = \"none.csv\""), "none.csv"),
+        (
+            "count = 2",
+            &also("table = \"garbage.csv\""),
+            "garbage.csv: the first line",
+        ),
+        (
+            "count = 2",
+            &also("table = \"backwards.csv\""),
+            "the time of row 1 (from 0), 0, is not after 5",
+        ),
+        (
+            "count = 2",
+            &also("line = { from = [300, 300, 300], velocity = [2, 0, 0] }"),
+            "tracer 2 (from 0), line: it leaves the field of view",
+        ),
+        (
+            "count = 2",
+            &also("position = [300, 700, 300]"),
+            "outside of the field of view",
+        ),
+        ("share = 0.042", "share = 1.5", "screens.slips.share"),
         ("duration = 1666.0", "duration = 0.0", "duration"),
         ("rate = 48.0", "rate = -1.0", "rate"),
         ("background", "backgruond", "unknown field"),
@@ -344,6 +373,9 @@ fn scenes() {
             1,
             message,
         );
+        for name in ["out.csv", "out-truth.csv"] {
+            assert!(!folder.join(name).exists(), "{message}");
+        }
     }
     assert_fails(folder, &["simulate", "--example", "cirle"], 2, "circle");
 }

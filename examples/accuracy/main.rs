@@ -1,0 +1,63 @@
+//! Writes the accuracy report: `cargo run --release --example accuracy -- [-o docs/accuracy.md] [--quick] [--peer PYTHON] [SCENE..]`.
+//!
+//! Every scene, tracked by every recipe, beside the truth, the Cramer-Rao bound and the goal; with `--peer` (a Python that has
+//! `pept==0.5.1`) beside that library on the same LoRs. Every figure comes from this program.
+#![expect(clippy::print_stderr, reason = "a program shows how far it is")]
+
+mod cases;
+mod circle;
+mod measure;
+mod peer;
+mod report;
+
+use std::time::Instant;
+
+/// What the command line says.
+pub(crate) struct Options {
+    output: String,
+    /// Recordings of a fifth of the length, fewer seeds.
+    quick: bool,
+    peer: Option<String>,
+    scenes: Vec<String>,
+}
+
+fn main() -> pept::Result<()> {
+    let mut options = Options {
+        output: "docs/accuracy.md".into(),
+        quick: false,
+        peer: None,
+        scenes: Vec::new(),
+    };
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "-o" => options.output = arguments.next().unwrap_or(options.output),
+            "--peer" => options.peer = arguments.next(),
+            "--quick" => options.quick = true,
+            _ => options.scenes.push(argument),
+        }
+    }
+    let started = Instant::now();
+    let is_wanted = |scene: &str| {
+        options.scenes.is_empty() || options.scenes.iter().any(|name| scene.starts_with(name))
+    };
+    let cases: Vec<_> = cases::all()
+        .into_iter()
+        .filter(|case| is_wanted(case.scene))
+        .collect();
+    let (n_cases, mut done) = (cases.len(), Vec::new());
+    let replica = circle::compare(if options.quick { 3 } else { 6 })?;
+    for case in cases {
+        done.push(measure::measure(case, &options, &done)?);
+        let seconds = started.elapsed().as_secs_f64();
+        let case = &done[done.len() - 1].case;
+        eprintln!("{seconds:>6.0} s  {} {}", case.scene, case.variant);
+        // After each of them: it may take long, and what is there can be read.
+        let text = report::report(&done, n_cases, &replica, &options, seconds);
+        std::fs::write(&options.output, text).map_err(|error| pept::Error::File {
+            path: options.output.clone().into(),
+            problem: error.to_string(),
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,363 @@
+//! One scene: simulated, tracked by each recipe, compared with the truth.
+
+use std::time::Instant;
+
+use pept::data::{LineData, PointData};
+use pept::detector::bound::{Bound, Geometry, NoiseFit, OffsetDensity, Spread};
+use pept::detector::{Detector, Motion, Scene, SceneText, Simulator, Tracer};
+use pept::trajectory::{Evaluation, Evaluator};
+use pept::{Recipe, Sampling};
+
+use crate::Options;
+use crate::cases::{Case, Samples};
+use crate::peer;
+
+/// The recipes that start from LoRs, and whether they fit a velocity to each sample.
+pub(crate) const RECIPES: [(&str, bool); 8] = [
+    ("pept-ml-one-pass", false),
+    ("pept-ml", false),
+    ("birmingham", false),
+    ("fpi", false),
+    ("pept-ml-refined", true),
+    ("pept-ml-smooth", true),
+    ("pept-em", true),
+    ("pept-em-trajectory", true),
+];
+/// A recipe that took longer on a case (s) is left out of the larger ones of the same scene.
+const PATIENCE: f64 = 15.0;
+
+/// A case and what came of it.
+pub(crate) struct Measured {
+    pub(crate) case: Case,
+    pub(crate) lors: usize,
+    /// LoRs per ms.
+    pub(crate) rate: f64,
+    /// The least standard deviations of one tracer that does not move, from one LoR.
+    pub(crate) bound: Option<Bound>,
+    pub(crate) outcomes: Vec<Outcome>,
+}
+
+/// What a recipe made of a case.
+pub(crate) struct Outcome {
+    pub(crate) recipe: String,
+    /// LoRs of a sample, of which so many are in the next one, too.
+    pub(crate) sample: (usize, usize),
+    pub(crate) found: Result<Evaluation, String>,
+    /// Points of trajectories outside the field of view.
+    pub(crate) outside: usize,
+    pub(crate) seconds: f64,
+    /// Points per ms.
+    pub(crate) points_per_ms: f64,
+    pub(crate) bound: Option<[f64; 3]>,
+}
+
+impl Outcome {
+    fn figure(&self, figure: impl Fn(&Evaluation) -> f64) -> f64 {
+        self.found.as_ref().map_or(f64::NAN, figure)
+    }
+
+    /// The root mean square error along each axis, in units of the bound for a sample.
+    pub(crate) fn times_bound(&self) -> [f64; 3] {
+        let Some(bound) = self.bound else {
+            return [f64::NAN; 3];
+        };
+        [0, 1, 2].map(|axis| self.figure(|found| found.axes[axis].rms) / bound[axis])
+    }
+
+    /// The largest mean error of an axis, in units of the bound's standard deviation.
+    pub(crate) fn bias(&self) -> f64 {
+        let Some(bound) = self.bound else {
+            return f64::NAN;
+        };
+        let of_axis = |axis: usize| self.figure(|found| found.axes[axis].mean).abs() / bound[axis];
+        [0, 1, 2].map(of_axis).into_iter().fold(0.0, f64::max)
+    }
+
+    pub(crate) fn mean(&self) -> f64 {
+        self.figure(Evaluation::mean)
+    }
+
+    pub(crate) fn rms(&self) -> f64 {
+        self.figure(Evaluation::rms)
+    }
+
+    pub(crate) fn false_points(&self) -> usize {
+        let number = |found: &Evaluation| found.false_points;
+        self.found.as_ref().map_or(usize::MAX, number)
+    }
+
+    pub(crate) fn missed_percent(&self) -> f64 {
+        self.figure(|found| 100.0 * found.miss_rate())
+    }
+
+    pub(crate) fn label_changes(&self) -> usize {
+        let number = |found: &Evaluation| found.label_changes;
+        self.found.as_ref().map_or(usize::MAX, number)
+    }
+
+    pub(crate) fn switches(&self) -> usize {
+        let number = |found: &Evaluation| found.identity_switches;
+        self.found.as_ref().map_or(usize::MAX, number)
+    }
+
+    pub(crate) fn found(&self) -> usize {
+        self.found.as_ref().map_or(0, Evaluation::tracers_found)
+    }
+}
+
+pub(crate) fn measure(case: Case, options: &Options, done: &[Measured]) -> pept::Result<Measured> {
+    let mut text = SceneText::example(case.scene)?;
+    for (name, value) in &case.set {
+        text.set(name, &format!("{value:?}"))?;
+    }
+    let is_long = case.duration > 600.0;
+    let duration = if options.quick && is_long {
+        0.2 * case.duration
+    } else {
+        case.duration
+    };
+    text.set("duration", &format!("{duration:?}"))?;
+    let simulator = Simulator::new(text.scene()?)?;
+    let simulation = simulator.run()?;
+    let rate = simulation.lors.n_rows() as f64 / duration;
+    let bound = bound(&simulator)?;
+    let mut outcomes = Vec::new();
+    for (name, fits_motion) in RECIPES {
+        let (size, overlap) = sample(&case, rate, bound.as_ref(), fits_motion);
+        let mut outcome = Outcome {
+            recipe: name.into(),
+            sample: (size, overlap),
+            found: Err(String::new()),
+            outside: 0,
+            seconds: 0.0,
+            points_per_ms: 0.0,
+            bound: bound.map(|bound| bound.sigma(size as f64)),
+        };
+        if let Some(reason) = too_long(&case, name, done) {
+            outcome.found = Err(reason);
+        } else {
+            let started = Instant::now();
+            let points = track(name, &case, &simulation.lors, size, overlap);
+            outcome.seconds = started.elapsed().as_secs_f64();
+            match points {
+                Ok(points) => judge(
+                    &mut outcome,
+                    &case,
+                    &simulator,
+                    &points,
+                    &simulation.truth,
+                    duration,
+                )?,
+                Err(error) => outcome.found = Err(error.to_string()),
+            }
+        }
+        outcomes.push(outcome);
+    }
+    if let (true, Some(python)) = (case.beside_peer, &options.peer) {
+        // Shorter recordings: it takes its time.
+        let most = 100 * sample(&case, rate, bound.as_ref(), false).0;
+        let lors = &simulation.lors;
+        let some = lors.slice_rows(..most.min(lors.n_rows()))?;
+        let to = some.time_span().map_or(duration, |(_, to)| to);
+        let truth = until(&simulation.truth, to)?;
+        let (size, overlap) = sample(&case, rate, bound.as_ref(), false);
+        for found in peer::track(python, &case, &some, size, overlap)? {
+            let mut outcome = Outcome {
+                recipe: format!("peer: {}", found.method),
+                sample: (size, overlap),
+                found: Err(String::new()),
+                outside: 0,
+                seconds: found.seconds,
+                points_per_ms: 0.0,
+                bound: bound.map(|bound| bound.sigma(size as f64)),
+            };
+            match found.points {
+                Ok(points) => judge(&mut outcome, &case, &simulator, &points, &truth, to)?,
+                Err(problem) => outcome.found = Err(problem),
+            }
+            outcomes.push(outcome);
+        }
+        // Ours on the same LoRs.
+        for name in ["pept-ml-one-pass", "pept-ml", "birmingham"] {
+            let started = Instant::now();
+            let points = track(name, &case, &some, size, overlap)?;
+            let mut outcome = Outcome {
+                recipe: format!("{name}, same LoRs"),
+                sample: (size, overlap),
+                found: Err(String::new()),
+                outside: 0,
+                seconds: started.elapsed().as_secs_f64(),
+                points_per_ms: 0.0,
+                bound: bound.map(|bound| bound.sigma(size as f64)),
+            };
+            judge(&mut outcome, &case, &simulator, &points, &truth, to)?;
+            outcomes.push(outcome);
+        }
+    }
+    Ok(Measured {
+        case,
+        lors: simulation.lors.n_rows(),
+        rate,
+        bound,
+        outcomes,
+    })
+}
+
+/// The rows of a truth up to a time.
+fn until(truth: &PointData, to: f64) -> pept::Result<PointData> {
+    let n = truth.column(0).iter().take_while(|t| **t <= to).count();
+    truth.slice_rows(..n)
+}
+
+/// Why a recipe is not tried: it took too long on a smaller case of the same scene.
+fn too_long(case: &Case, recipe: &str, done: &[Measured]) -> Option<String> {
+    let last = done.last().filter(|last| last.case.scene == case.scene)?;
+    if case.scene != "many" {
+        return None;
+    }
+    let outcome = last
+        .outcomes
+        .iter()
+        .find(|outcome| outcome.recipe == recipe)?;
+    match &outcome.found {
+        Err(reason) if reason.starts_with("not run") => Some(reason.clone()),
+        _ => (outcome.seconds > PATIENCE).then(|| {
+            format!(
+                "not run: {} took it {:.0} s",
+                last.case.variant, outcome.seconds
+            )
+        }),
+    }
+}
+
+/// LoRs of a sample, and how many of them are in the next one, too.
+fn sample(case: &Case, rate: f64, bound: Option<&Bound>, fits_motion: bool) -> (usize, usize) {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "small and positive"
+    )]
+    let count = |lors: f64| lors.round().max(10.0) as usize;
+    match case.samples {
+        Samples::Count(lors) => (lors, 0),
+        Samples::Moving { speed, turn } => {
+            let usual = 200.0 * case.tracers as f64;
+            let most = match bound {
+                _ if fits_motion => 0.25 * turn * rate,
+                Some(bound) if speed > 0.0 => bound.largest_window(speed, rate),
+                _ => f64::INFINITY,
+            };
+            let size = count(usual.min(most));
+            (size, size * 3 / 4)
+        }
+        Samples::Walk { step, tau, points } => {
+            let next = rate / points;
+            let variance: f64 = bound
+                .map_or([4.0; 3], |bound| bound.sigma(1.0))
+                .iter()
+                .map(|s| s * s)
+                .sum();
+            let size = (12.0 * rate * tau / (step * step) * variance / 3.0).sqrt();
+            let size = count(size.max(next));
+            (size, size - count(next).min(size))
+        }
+    }
+}
+
+fn track(
+    name: &str,
+    case: &Case,
+    lors: &LineData,
+    size: usize,
+    overlap: usize,
+) -> pept::Result<PointData> {
+    let mut recipe = Recipe::built_in(name)?;
+    if recipe.parameters().contains_key("tracers") {
+        recipe.set("tracers", case.tracers as f64)?;
+    }
+    let overlap = isize::try_from(overlap).unwrap_or(0);
+    let samples = lors
+        .clone()
+        .with_sampling(Sampling::count(size).overlap(overlap))?;
+    recipe.pipeline()?.fit(samples)?.into_points()
+}
+
+fn judge(
+    outcome: &mut Outcome,
+    case: &Case,
+    simulator: &Simulator,
+    points: &PointData,
+    truth: &PointData,
+    duration: f64,
+) -> pept::Result<()> {
+    // Windows of time that must not be without a point: five samples' steps.
+    let step = outcome.sample.0 - outcome.sample.1;
+    let window = 5.0 * step as f64 / simulator.rates().total();
+    let found = Evaluator::new(case.limit)
+        .max_gap(window)
+        .run(points, truth)?;
+    let labels = points
+        .column_index("label")
+        .map(|label| points.column(label));
+    let is_outside = |position: &[f64; 3]| match &simulator.scene().detector {
+        Detector::Ring(ring) => position[2].abs() > 0.5 * ring.axial,
+        _ => false,
+    };
+    let positions = points.positions();
+    let outside = positions.iter().enumerate().filter(|(row, position)| {
+        labels.as_ref().is_none_or(|labels| labels[*row] >= 0.0) && is_outside(position)
+    });
+    outcome.outside = outside.count();
+    outcome.points_per_ms = points.n_rows() as f64 / duration;
+    outcome.found = Ok(found);
+    Ok(())
+}
+
+/// The bound of the first tracer, at rest where it is in the middle of its time, with its share of the LoRs.
+fn bound(simulator: &Simulator) -> pept::Result<Option<Bound>> {
+    let scene = simulator.scene();
+    let mut position = simulator.position(0, 0.5 * scene.duration);
+    if simulator.sensitivity(position) <= 0.0 {
+        position = scene.detector.middle();
+    }
+    let rates = simulator.rates();
+    let (rate, own) = (rates.total(), rates.tracers[0]);
+    if let (Some(offsets), Detector::Screens(screens)) = (scene.offsets, &scene.detector) {
+        let geometry = Geometry::ParallelScreens {
+            x: screens.x,
+            y: screens.y,
+            z: [0.0, screens.separation],
+        };
+        let density = OffsetDensity::new([
+            (offsets.core_share, Spread::Gaussian(offsets.core)),
+            (1.0 - offsets.core_share, Spread::Exponential(offsets.tail)),
+        ])?;
+        let (share, random) = (own / rate, rates.random / rate);
+        return Bound::from_geometry(&geometry, position, &density, share, random).map(Some);
+    }
+    // A ring's noise follows from its crystals: it is fitted to a simulated tracer alone, with that share of LoRs.
+    let motion = Motion::Static(position);
+    let alone = Scene {
+        rate: Some(rate),
+        reference: None,
+        duration: 100_000.0 / rate,
+        background: 1.0 - own / rate,
+        tracers: vec![Tracer {
+            motion,
+            ..Tracer::at(position)
+        }],
+        ..scene.clone()
+    };
+    let mut alone = alone;
+    alone.tracers[0].isotope = scene.tracers[0].isotope;
+    let simulation = alone.run()?;
+    let noise = NoiseFit::new().run(&simulation.lors.sorted_by_time(), &simulation.truth);
+    // The noise of a ring may not be fitted; then there is no bound.
+    let Ok(noise) = noise else {
+        return Ok(None);
+    };
+    Ok(noise
+        .tracers
+        .first()
+        .and_then(|tracer| tracer.bound(&noise.density).ok()))
+}

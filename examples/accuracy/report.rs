@@ -1,0 +1,300 @@
+//! The page.
+
+use std::fmt::Write as _;
+
+use crate::Options;
+use crate::circle::Comparison;
+use crate::measure::{Measured, Outcome};
+
+pub(crate) fn report(
+    done: &[Measured],
+    n_cases: usize,
+    replica: &Option<Comparison>,
+    options: &Options,
+    seconds: f64,
+) -> String {
+    let mut text = String::from(
+        "# Accuracy\n\n\
+         Made by `cargo run --release --example accuracy`; every figure is a result of that run. Lengths in mm.\n\n\
+         * Every scene of `pept simulate --example NAME` is simulated (seed 0), tracked by each recipe and compared with the truth.\n\
+         * Samples are chosen as a user would with `pept bound`: 200 LoRs for each tracer, fewer where the tracer's speed blurs more than\n  \
+           the bound allows; no parameter is fitted to a truth.\n\
+         * *rms / bound*: root mean square error along each axis in units of the Cramér-Rao bound for a sample of that size, for a tracer at\n  \
+           rest with the first tracer's place and share of LoRs. Recipes that look at several samples can be below 1.\n\
+         * *false*: points further than the limit from all tracers; *lost*: share of the tracers' time without a point for five samples;\n  \
+           *labels*: changes of label along tracers; *switches*: changes of tracer along labels; *complete*: time that main labels cover.\n",
+    );
+    let peer = options.peer.as_ref().map_or(
+        "* The peer, Python's `pept` 0.5.1, was not run: give `--peer PYTHON`.\n",
+        |_| "* *peer*: Python's `pept` 0.5.1 with the same steps and samples, on the first 100 samples of the same LoRs; *same LoRs*: ours on these.\n",
+    );
+    text += peer;
+    let lors: usize = done.iter().map(|found| found.lors).sum();
+    let _ = writeln!(
+        text,
+        "* {} of {n_cases} recordings done, {lors} LoRs{}, {seconds:.0} s on {} threads.\n",
+        done.len(),
+        if options.quick {
+            ", a fifth of the length each (`--quick`)"
+        } else {
+            ""
+        },
+        std::thread::available_parallelism().map_or(1, usize::from),
+    );
+    text += "## Goals\n\n| scene | goal | best recipe | figures | met | met by |\n|---|---|---|---|---|---|\n";
+    for found in done {
+        goal(&mut text, found);
+    }
+    if let Some(comparison) = replica {
+        replica_goals(&mut text, comparison);
+    }
+    text += "\n";
+    match replica {
+        Some(comparison) => replica_table(&mut text, comparison),
+        None => {
+            text += "## circle\n\nThe 42 rpm recording is not here (`../shared` or `$PEPT_SHARED`): its replica was not compared.\n\n"
+        }
+    }
+    if options.peer.is_some() {
+        peers(&mut text, done);
+    }
+    let mut scene = "";
+    for found in done {
+        if found.case.scene != scene {
+            scene = found.case.scene;
+            let _ = writeln!(text, "## {scene}\n");
+        }
+        table(&mut text, found);
+    }
+    text
+}
+
+fn own(found: &Measured) -> impl Iterator<Item = &Outcome> {
+    let is_own = |outcome: &&Outcome| {
+        !outcome.recipe.starts_with("peer") && !outcome.recipe.ends_with("same LoRs")
+    };
+    found.outcomes.iter().filter(is_own)
+}
+
+fn goal(text: &mut String, found: &Measured) {
+    let Some(goal) = &found.case.goal else {
+        return;
+    };
+    let excess = |outcome: &Outcome| {
+        let scores = (goal.scores)(outcome, &found.case);
+        let worst = scores.iter().map(|score| match score.limit {
+            _ if score.value.is_nan() => f64::INFINITY,
+            0.0 => 1.0 + score.value,
+            limit => score.value / limit,
+        });
+        worst.fold(0.0, f64::max)
+    };
+    let judged = |outcome: &&Outcome| {
+        outcome
+            .found
+            .as_ref()
+            .is_ok_and(|found| !found.errors.is_empty())
+    };
+    let best = own(found)
+        .filter(judged)
+        .min_by(|a, b| excess(a).total_cmp(&excess(b)));
+    let (scene, variant) = (found.case.scene, &found.case.variant);
+    let Some(best) = best else {
+        let _ = writeln!(
+            text,
+            "| {scene}, {variant} | {} | - | - | **not met** | - |",
+            goal.text
+        );
+        return;
+    };
+    let scores = (goal.scores)(best, &found.case);
+    let figures: Vec<String> = scores
+        .iter()
+        .map(|score| format!("{} {}", score.name, number(score.value)))
+        .collect();
+    let meets = |outcome: &&Outcome| {
+        judged(outcome)
+            && (goal.scores)(outcome, &found.case)
+                .iter()
+                .all(|score| score.is_met())
+    };
+    let all: Vec<&str> = own(found)
+        .filter(meets)
+        .map(|outcome| outcome.recipe.as_str())
+        .collect();
+    let _ = writeln!(
+        text,
+        "| {scene}, {variant} | {} | {} | {} | {} | {} |",
+        goal.text,
+        best.recipe,
+        figures.join(", "),
+        if all.is_empty() { "**not met**" } else { "met" },
+        if all.is_empty() {
+            "-".to_owned()
+        } else {
+            all.join(", ")
+        },
+    );
+}
+
+/// Residuals of the replica, as a share of the recording's.
+fn ratios(row: &crate::circle::Replica) -> [f64; 2] {
+    [0, 1].map(|k| row.simulated[0][k] / row.real[k])
+}
+
+fn replica_goals(text: &mut String, comparison: &Comparison) {
+    for row in &comparison.rows {
+        let [radial, plane] = ratios(row);
+        let is_met = [radial, plane]
+            .iter()
+            .all(|ratio| (ratio - 1.0).abs() <= 0.15);
+        let _ = writeln!(
+            text,
+            "| circle, {} | residuals within 15 % of the recording's | | radial {radial:.2}, out of plane {plane:.2} of them | {} | |",
+            row.recipe,
+            if is_met { "met" } else { "**not met**" }
+        );
+    }
+}
+
+fn replica_table(text: &mut String, comparison: &Comparison) {
+    let _ = writeln!(
+        text,
+        "## circle\n\nRoot mean square residuals to the best circle, radial / out of plane, mean of both tracers; samples of 400 LoRs. The replica: mean and\n\
+         standard deviation of {} seeds.\n\n| recipe | recording | replica | ratio |\n|---|---|---|---|",
+        comparison.seeds
+    );
+    for row in &comparison.rows {
+        let [radial, plane] = ratios(row);
+        let [mean, deviation] = row.simulated;
+        let _ = writeln!(
+            text,
+            "| {} | {:.3} / {:.3} | {:.3} ± {:.3} / {:.3} ± {:.3} | {radial:.2} / {plane:.2} |",
+            row.recipe, row.real[0], row.real[1], mean[0], deviation[0], mean[1], deviation[1]
+        );
+    }
+    text.push('\n');
+}
+
+/// Where the peer is better, by the same method on the same LoRs.
+fn peers(text: &mut String, done: &[Measured]) {
+    *text += "## Beside the peer\n\nThe same method on the same LoRs: rms error, and points that are false or of no trajectory.\n\n\
+              | scene | method | peer: rms | false | points | s | ours: rms | false | points | s | better |\n|---|---|---|---|---|---|---|---|---|---|---|\n";
+    let pairs = [
+        ("peer: one pass", "pept-ml-one-pass, same LoRs"),
+        ("peer: two passes", "pept-ml, same LoRs"),
+        ("peer: birmingham", "birmingham, same LoRs"),
+    ];
+    for found in done {
+        for (peer, ours) in pairs {
+            let find = |name: &str| found.outcomes.iter().find(|outcome| outcome.recipe == name);
+            let (Some(peer), Some(ours)) = (find(peer), find(ours)) else {
+                continue;
+            };
+            let cells = |outcome: &Outcome| match &outcome.found {
+                Ok(found) => format!(
+                    "{} | {} | {} | {:.2}",
+                    number(found.rms()),
+                    found.false_points,
+                    found.errors.len(),
+                    outcome.seconds
+                ),
+                Err(problem) => format!("{} | | | ", problem.replace('|', "/")),
+            };
+            // Closer by less than 2 % is no difference: clusters depend on random numbers.
+            let (theirs, own) = (peer.rms(), ours.rms());
+            let better = if (theirs / own - 1.0).abs() < 0.02 {
+                "-"
+            } else if theirs < own {
+                "**peer**"
+            } else if own < theirs {
+                "ours"
+            } else {
+                "-"
+            };
+            let _ = writeln!(
+                text,
+                "| {}, {} | {} | {} | {} | {better} |",
+                found.case.scene,
+                found.case.variant,
+                peer.recipe.trim_start_matches("peer: "),
+                cells(peer),
+                cells(ours)
+            );
+        }
+    }
+    text.push('\n');
+}
+
+fn table(text: &mut String, found: &Measured) {
+    let case = &found.case;
+    let _ = write!(
+        text,
+        "**{}**: {} LoRs, {:.0} a ms, limit {} mm",
+        case.variant, found.lors, found.rate, case.limit
+    );
+    if let Some(bound) = &found.bound {
+        let [x, y, z] = bound.sigma(200.0 * case.tracers as f64);
+        let _ = write!(
+            text,
+            "; bound for {} LoRs: {x:.3} {y:.3} {z:.3} mm",
+            200 * case.tracers
+        );
+    }
+    *text += "\n\n| recipe | sample | points/s | mean | median | rms | rms x, y, z | rms / bound | false | lost % | labels | switches | complete % | s |\n\
+              |---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n";
+    for outcome in &found.outcomes {
+        let (size, overlap) = outcome.sample;
+        let sample = if overlap == 0 {
+            size.to_string()
+        } else {
+            format!("{size}, overlap {overlap}")
+        };
+        match &outcome.found {
+            Err(problem) => {
+                let _ = writeln!(
+                    text,
+                    "| {} | {sample} | {} |",
+                    outcome.recipe,
+                    problem.replace('|', "/")
+                );
+            }
+            Ok(evaluation) => {
+                let axes = evaluation.axes.map(|axis| number(axis.rms)).join(" ");
+                let times = outcome
+                    .times_bound()
+                    .map(|ratio| format!("{ratio:.2}"))
+                    .join(" ");
+                let _ = writeln!(
+                    text,
+                    "| {} | {sample} | {:.0} | {} | {} | {} | {axes} | {times} | {} | {:.1} | {} | {} | {:.1} | {:.2} |",
+                    outcome.recipe,
+                    1000.0 * outcome.points_per_ms,
+                    number(evaluation.mean()),
+                    number(evaluation.median()),
+                    number(evaluation.rms()),
+                    evaluation.false_points,
+                    outcome.missed_percent(),
+                    evaluation.label_changes,
+                    evaluation.identity_switches,
+                    100.0 * evaluation.completeness,
+                    outcome.seconds,
+                );
+            }
+        }
+    }
+    text.push('\n');
+}
+
+/// Three figures.
+fn number(value: f64) -> String {
+    if !value.is_finite() {
+        "-".into()
+    } else if value.fract() == 0.0 && value.abs() < 1e6 {
+        format!("{value:.0}")
+    } else if value.abs() < 10.0 {
+        format!("{value:.3}")
+    } else {
+        format!("{value:.1}")
+    }
+}
