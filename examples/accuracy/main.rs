@@ -2,7 +2,11 @@
 //!
 //! Every scene, tracked by every recipe, beside the truth, the Cramer-Rao bound and the goal; with `--peer` (a Python that has
 //! `pept==0.5.1`) beside that library on the same LoRs. Every figure comes from this program.
-#![expect(clippy::print_stderr, reason = "a program shows how far it is")]
+#![expect(
+    clippy::float_cmp,
+    clippy::print_stderr,
+    reason = "parameters are exact; a program shows how far it is"
+)]
 
 mod cases;
 mod circle;
