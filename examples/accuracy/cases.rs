@@ -98,7 +98,6 @@ pub(crate) fn all() -> Vec<Case> {
                     )
                 })
                 .flatten(),
-            ..base.clone()
         });
     }
     for (scene, text) in [

@@ -138,10 +138,11 @@ fn to_circle(positions: &[[f64; 3]]) -> pept::Result<[f64; 2]> {
 /// Three equations, positive definite.
 fn solved(mut matrix: [[f64; 4]; 3]) -> [f64; 3] {
     for i in 0..3 {
-        for j in i + 1..3 {
-            let factor = matrix[j][i] / matrix[i][i];
-            for k in i..4 {
-                matrix[j][k] -= factor * matrix[i][k];
+        let pivot = matrix[i];
+        for row in matrix.iter_mut().skip(i + 1) {
+            let factor = row[i] / pivot[i];
+            for (value, pivot) in row.iter_mut().zip(pivot) {
+                *value -= factor * pivot;
             }
         }
     }

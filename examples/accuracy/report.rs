@@ -52,7 +52,7 @@ pub(crate) fn report(
     match replica {
         Some(comparison) => replica_table(&mut text, comparison),
         None => {
-            text += "## circle\n\nThe 42 rpm recording is not here (`../shared` or `$PEPT_SHARED`): its replica was not compared.\n\n"
+            text += "## circle\n\nThe 42 rpm recording is not here (`../shared` or `$PEPT_SHARED`): its replica was not compared.\n\n";
         }
     }
     if options.peer.is_some() {

@@ -754,7 +754,14 @@ mod tests {
                 None => assert!((0.02..0.1).contains(&rates.total()), "{}", rates.total()),
             }
         }
-        assert_eq!(Scene::example("circle").unwrap(), Scene::default());
+        // But for the camera of that recording.
+        let circle = Scene::example("circle").unwrap();
+        let Detector::Screens(screens) = &circle.detector else {
+            panic!("{:?}", circle.detector);
+        };
+        assert!(screens.slips.is_some());
+        assert_eq!(circle.tracers, Scene::default().tracers);
+        assert_eq!(circle.offsets, Scene::default().offsets);
         let error = Scene::example("cirkle").unwrap_err().to_string();
         assert!(error.contains("did you mean \"circle\"?"), "{error}");
     }
