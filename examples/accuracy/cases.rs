@@ -98,6 +98,7 @@ pub(crate) fn all() -> Vec<Case> {
                     )
                 })
                 .flatten(),
+            ..base.clone()
         });
     }
     for (scene, text) in [
@@ -258,7 +259,6 @@ pub(crate) fn all() -> Vec<Case> {
                     ]
                 },
             ),
-            ..base.clone()
         });
     }
     for (scene, tracers) in [
