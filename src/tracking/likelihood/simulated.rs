@@ -109,7 +109,7 @@ pub(crate) fn normalized_square(error: [f64; 3], covariance: &[f64]) -> f64 {
         matrix[place] = covariance[k];
     }
     let mut x = error;
-    assert!(super::factorize(&mut matrix, 3));
+    assert!(factorize(&mut matrix, 3));
     forward(&matrix, 3, &mut x);
-    super::dot(x, x)
+    dot(x, x)
 }
