@@ -1,9 +1,13 @@
+use std::f64::consts::PI;
+
 use ndarray::Array2;
 use rand::{RngExt, SeedableRng};
 use rand_distr::{Distribution, StandardNormal};
 use rand_pcg::Pcg64;
 
+use super::band::{BAND, Band};
 use super::*;
+use crate::linear_algebra::Vector;
 
 /// Lines for each ms, and how long (ms).
 const RATE: f64 = 40.0;

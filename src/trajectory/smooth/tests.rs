@@ -3,8 +3,9 @@ use rand::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
 use rand_pcg::Pcg64;
 
-use super::points::*;
+use super::points::{COVARIANCES, Estimate, VELOCITIES};
 use super::*;
+use crate::linear_algebra::{Matrix, Vector, difference, dot, inverse, product, quadratic};
 
 const SPEED: f64 = 0.0044; // rad/ms, 42 rpm
 const RADIUS: f64 = 86.0;
@@ -81,7 +82,7 @@ fn distance(a: Vector, b: Vector) -> f64 {
 /// The mean of squared normalised errors, which is 3 for honest covariances.
 fn normalised(estimates: &[Estimate], truth: &[Vector]) -> f64 {
     let errors = estimates.iter().zip(truth).map(|(estimate, &truth)| {
-        let (inverted, _) = inverse(&estimate.covariance).unwrap();
+        let (inverted, _) = inverse(&estimate.covariance, 0.0).unwrap();
         quadratic(&inverted, difference(estimate.position, truth))
     });
     errors.sum::<f64>() / truth.len() as f64
