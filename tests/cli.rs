@@ -334,7 +334,7 @@ fn scenes() {
         (
             "count = 2",
             &also("table = \"garbage.csv\""),
-            "garbage.csv: the first line",
+            "garbage.csv: the columns should be t x y z first",
         ),
         (
             "count = 2",

@@ -101,13 +101,18 @@ fn same_recording() {
 
     // Ten parts with the header each, in natural order: part10 is the last one.
     let lines: Vec<&str> = text.lines().collect();
-    let header = lines.iter().position(|line| {
+    let is_row = |line: &&&str| {
         let numbers: Vec<_> = line.split_whitespace().map(str::parse::<f64>).collect();
         numbers.len() == 5 && numbers.iter().all(Result::is_ok)
-    });
-    let header = header.unwrap();
-    for (n, part) in (1..).zip(lines[header..].chunks(8_000)) {
-        let part = [&lines[..header], part].concat().join("\n");
+    };
+    let rows: Vec<&str> = lines.iter().filter(is_row).copied().collect();
+    let header: Vec<&str> = lines
+        .iter()
+        .take_while(|line| !is_row(line))
+        .copied()
+        .collect();
+    for (n, part) in (1..).zip(rows.chunks(8_000)) {
+        let part = [&header, part].concat().join("\n");
         std::fs::write(folder.join(format!("part{n}.csv")), part + "\n").unwrap();
     }
     track(folder, &["part*.csv"], "parts.csv");

@@ -10,7 +10,6 @@ use super::near::Sums;
 use super::simd::{LARGEST_EXPONENT, exp_minus};
 use super::simulated::{self, Tracer as Simulated};
 use super::{LANES, Lors, Mixture, Model};
-use crate::linear_algebra::factorize;
 
 const MODEL: fn(usize) -> Model = |order| Model::new(order, [2.2, 6.5], 0.55, 25.0, 10.0);
 

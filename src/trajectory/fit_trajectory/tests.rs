@@ -1,4 +1,3 @@
-use crate::linear_algebra::Vector;
 use std::f64::consts::PI;
 
 use ndarray::Array2;
@@ -8,6 +7,7 @@ use rand_pcg::Pcg64;
 
 use super::band::{BAND, Band};
 use super::*;
+use crate::linear_algebra::Vector;
 
 /// Lines for each ms, and how long (ms).
 const RATE: f64 = 40.0;

@@ -3,9 +3,9 @@ use rand::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
 use rand_pcg::Pcg64;
 
-use super::points::*;
+use super::points::{COVARIANCES, Estimate, VELOCITIES};
 use super::*;
-use crate::linear_algebra::*;
+use crate::linear_algebra::{Matrix, Vector, difference, dot, inverse, product, quadratic};
 
 const SPEED: f64 = 0.0044; // rad/ms, 42 rpm
 const RADIUS: f64 = 86.0;
