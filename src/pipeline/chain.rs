@@ -13,7 +13,7 @@ use crate::tracking::{
     LinesCentroids, Minpoints, PeptEm, Refine, SplitLabels, TimeOfFlight, Voxelize,
 };
 use crate::trajectory::{
-    FitTrajectory, Interpolate, OutOfViewFilter, Reconnect, RemoveStatic, Segregate, Smooth,
+    FitTrajectory, Interpolate, Link, OutOfViewFilter, Reconnect, RemoveStatic, Segregate, Smooth,
     Velocity,
 };
 use crate::transform::{
@@ -242,6 +242,7 @@ take_one_kind! {
     Voxelize: LineData => Voxels;
     Fpi: Voxels => PointData;
     Segregate: PointData => PointData;
+    Link: PointData => PointData;
     Reconnect: PointData => PointData;
     Smooth: PointData => PointData;
     FitTrajectory: PointData => PointData;

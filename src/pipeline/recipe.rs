@@ -51,6 +51,7 @@ pub const BUILT_IN: &[(&str, &str)] = &[
         include_str!("recipes/pept-ml-smooth.toml"),
     ),
     ("pept-em", include_str!("recipes/pept-em.toml")),
+    ("pept-em-link", include_str!("recipes/pept-em-link.toml")),
     (
         "pept-em-trajectory",
         include_str!("recipes/pept-em-trajectory.toml"),

@@ -12,7 +12,7 @@ use crate::tracking::{
     LinesCentroids, Minpoints, PeptEm, Refine, SplitLabels, TimeOfFlight, Voxelize,
 };
 use crate::trajectory::{
-    FitTrajectory, Interpolate, OutOfViewFilter, Reconnect, RemoveStatic, Segregate, Smooth,
+    FitTrajectory, Interpolate, Link, OutOfViewFilter, Reconnect, RemoveStatic, Segregate, Smooth,
     Velocity,
 };
 use crate::transform::{
@@ -59,6 +59,7 @@ pub(super) const STEPS: &[Entry] = &[
     entry::<Swap, _>("Swap"),
     entry::<Inspect, _>("Debug"),
     entry::<Segregate, _>("Segregate"),
+    entry::<Link, _>("Link"),
     entry::<Reconnect, _>("Reconnect"),
     entry::<Smooth, _>("Smooth"),
     entry::<FitTrajectory, _>("FitTrajectory"),

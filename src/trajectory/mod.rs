@@ -3,6 +3,7 @@
 mod evaluation;
 mod fit_trajectory;
 mod interpolate;
+mod link;
 mod out_of_view;
 mod reconnect;
 mod remove_static;
@@ -15,6 +16,7 @@ pub use evaluation::{
 };
 pub use fit_trajectory::FitTrajectory;
 pub use interpolate::{Interpolate, InterpolationKind};
+pub use link::Link;
 pub use out_of_view::OutOfViewFilter;
 pub use reconnect::Reconnect;
 pub use remove_static::RemoveStatic;
