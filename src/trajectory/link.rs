@@ -10,8 +10,8 @@ const REMEMBERED: usize = 12;
 /// Points from which a velocity, and an acceleration, are found.
 const LINEAR: usize = 4;
 const QUADRATIC: usize = 8;
-/// A prediction may be off by this share of the way since the last point.
-const ASTRAY: f64 = 0.5;
+/// A prediction may be off by this share of the way since the last point: by all of it, a tracer may have turned anywhere.
+const ASTRAY: f64 = 1.0;
 
 /// Joins points into trajectories by where each tracer is expected next, and appends the column `label`: the trajectory's number, -1
 /// for none.
@@ -19,7 +19,7 @@ const ASTRAY: f64 = 0.5;
 /// [`Segregate`](super::Segregate) joins what is close, and so joins tracers that meet. Here points of one sample are of different
 /// tracers: in the order of time, the points of each sample are given to the trajectories so far, nearest prediction first, each at most
 /// one. A trajectory's next place is predicted by a parabola (of few points a line, of one that point) through its last points. A point is
-/// its next one if it is within `cut_distance` of that place, and half of the way that the tracer will have gone; a trajectory without
+/// its next one if it is within `cut_distance` of that place, and as much more as the tracer will have gone; a trajectory without
 /// points for `max_gap` has ended. Points that fit none begin one.
 ///
 /// It takes a table with a sample for each sample of lines: what filters give, or `Stack` without a size. Rows of a table that is one
