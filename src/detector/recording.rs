@@ -7,7 +7,7 @@ use super::scene::Detector;
 use super::simulator::{Block, Simulator, Source};
 use crate::data::{Contents, Lines, Points};
 use crate::error::{Error, Result};
-use crate::io::{self, Output, csv::push_row};
+use crate::io::{self, Output, adac_forte, csv::push_row};
 
 /// What [`Simulator::write`] wrote.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub struct Written {
 enum Format {
     /// Text of two parallel screens, this far apart.
     Screens(f64),
+    /// ADAC Forte list mode, with screens this far apart.
+    Adac(i32),
     /// A table as text.
     Csv,
     /// A table that is held in memory until it is whole.
@@ -46,8 +48,8 @@ impl Simulator {
     /// Writes the recording and, if wanted, the truth.
     ///
     /// Screens as `.csv` or `.txt`: parallel-screens text, which [`io::parallel_screens::read`] understands. A ring as `.csv`: a table of
-    /// lines. Both are written as they are made, and need no more memory than a few blocks; so does a truth as `.csv`. Other tables (`.npy`,
-    /// `.arrow`) are held in memory. `progress` gets the time (ms) up to which LoRs are written.
+    /// lines. Screens as `.da01`: [ADAC Forte](io::adac_forte) list mode, with its rounding of places and times. All are written as they are
+    /// made, and need no more memory than a few blocks; so does a truth as `.csv`. Other tables (`.npy`, `.arrow`) are held in memory. `progress` gets the time (ms) up to which LoRs are written.
     ///
     /// # Errors
     /// As [`check_names`](Self::check_names), and [`Error::Io`]; no file is then left under either name.
@@ -68,6 +70,9 @@ impl Simulator {
                 io::check_writable(lors)?;
                 self.write_table(lors, &mut written, progress)?;
             }
+            Format::Adac(separation) => {
+                self.write_adac(lors, separation, &mut written, progress)?;
+            }
             format => self.write_text(lors, format, &mut written, progress)?,
         }
         if let Some(truth) = truth {
@@ -83,6 +88,15 @@ impl Simulator {
         let ending = path.extension().unwrap_or_default().to_string_lossy();
         match (&self.scene().detector, ending.to_ascii_lowercase().as_str()) {
             (Detector::Screens(screens), "csv" | "txt") => Ok(Format::Screens(screens.separation)),
+            (Detector::Screens(screens), ending) if adac_forte::is_ending(ending) => Ok(
+                Format::Adac(adac_forte::whole_separation(screens.separation)?),
+            ),
+            (Detector::Ring(_), ending) if adac_forte::is_ending(ending) => Err(Error::File {
+                path: path.to_owned(),
+                problem:
+                    "an ADAC Forte has screens, not a ring: use .csv, .npy, .arrow or .feather"
+                        .into(),
+            }),
             (Detector::Ring(_), "csv") => Ok(Format::Csv),
             (Detector::Ring(_), "txt") => Err(Error::File {
                 path: path.to_owned(),
@@ -131,6 +145,23 @@ impl Simulator {
             Ok(())
         })?;
         output.finish()
+    }
+
+    fn write_adac(
+        &self,
+        path: &Path,
+        separation: i32,
+        written: &mut Written,
+        progress: &(dyn Fn(f64) + Sync),
+    ) -> Result<()> {
+        let mut writer = adac_forte::Writer::create(path, separation)?;
+        self.for_each_block(|block| {
+            written.count(&block.sources);
+            writer.write(&self.table(block.rows.into_flattened())?)?;
+            progress(block.end);
+            Ok(())
+        })?;
+        writer.finish()
     }
 
     fn write_table(
@@ -224,6 +255,24 @@ mod tests {
                 assert_eq!(found.values(), expected.lors.values(), "{name}");
                 assert_eq!(io::table::read_points(&truth).unwrap(), expected.truth);
             }
+        }
+    }
+
+    #[test]
+    fn screens_may_be_those_of_an_adac_forte() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.da01");
+        let simulator = simulator("circle");
+        let expected = simulator.run().unwrap().lors;
+        let written = simulator.write(&path, None, &|_| {}).unwrap();
+        let found = adac_forte::read(&path).unwrap();
+        assert_eq!(written.lors, found.n_rows() as u64);
+        for (found, expected) in found.rows().rows().into_iter().zip(expected.rows().rows()) {
+            assert!((found[0] - expected[0]).abs() < 0.01);
+            // Half a step of 0.59 mm; the ends lie 10 mm behind the screens, on the same line.
+            let share = 10.0 / 712.0;
+            let end = expected[1] + share * (expected[1] - expected[4]);
+            assert!((found[1] - end).abs() < 0.3, "{} {end}", found[1]);
         }
     }
 

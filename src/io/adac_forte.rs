@@ -592,6 +592,34 @@ pub struct Writer {
     n_rows: usize,
 }
 
+/// Whether a file with this ending (in small letters) is one: `da01`, `da02`, ...
+#[must_use]
+pub fn is_ending(ending: &str) -> bool {
+    ending.strip_prefix("da").is_some_and(|number| {
+        !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
+
+/// The distance of the screens as the header keeps it, in whole mm.
+///
+/// # Errors
+/// [`Error::Parameter`] for one that is not a number above 0.5.
+pub fn whole_separation(separation: f64) -> Result<i32> {
+    let rounded = separation.round();
+    if !(rounded > 0.0 && rounded <= f64::from(i32::MAX)) {
+        return Err(Error::Parameter {
+            name: "separation",
+            value: separation.to_string(),
+            needed: "a distance in mm above 0",
+        });
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "whole and within the limits"
+    )]
+    Ok(rounded as i32)
+}
+
 /// Writes a whole recording: see [`Writer`].
 ///
 /// # Errors

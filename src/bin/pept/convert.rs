@@ -41,9 +41,7 @@ impl Output {
         match ending.as_deref() {
             Some("csv") => Ok(Self::Csv),
             Some("txt") => Ok(Self::Screens),
-            Some(ending) if ending.starts_with("da") && ending[2..].parse::<u32>().is_ok() => {
-                Ok(Self::Adac)
-            }
+            Some(ending) if adac_forte::is_ending(ending) => Ok(Self::Adac),
             _ if io::table::check_name(path).is_ok() => Ok(Self::Table),
             _ => Err(Failure::Usage(format!(
                 "{}: the name has to end in .csv, .txt, .da01, .arrow or .npy",
@@ -102,7 +100,7 @@ fn lines(mut files: Files, output: &Path, format: Output) -> Result<usize, Failu
                     Some(writer) => writer,
                     None => writer.insert(adac_forte::Writer::create(
                         output,
-                        whole(separation(block, output)?)?,
+                        adac_forte::whole_separation(separation(block, output)?)?,
                     )?),
                 };
                 writer.write(block)
@@ -155,21 +153,4 @@ fn separation(lors: &LineData, output: &Path) -> pept::Result<f64> {
         problem: "these lines are not between two screens; give --separation, or write a table"
             .into(),
     })
-}
-
-/// ADAC keeps whole mm.
-fn whole(separation: f64) -> pept::Result<i32> {
-    let rounded = separation.round();
-    if !(rounded > 0.0 && rounded < f64::from(i32::MAX)) {
-        return Err(pept::Error::Parameter {
-            name: "separation",
-            value: separation.to_string(),
-            needed: "a distance in mm above 0",
-        });
-    }
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "whole and within the limits"
-    )]
-    Ok(rounded as i32)
 }
