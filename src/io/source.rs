@@ -1,6 +1,6 @@
 //! Recordings as streams of LoRs, block by block: a recording of any size needs little memory.
 //!
-//! [`Files`] reads several files as one run, [`open`] a single one; [`detect`] says what a file is. Files may be compressed by gzip
+//! [`Files`] reads several files as one run, [`open()`] a single one; [`detect`] says what a file is. Files may be compressed by gzip
 //! or zstd. A scanner that is not among the formats is a type with the trait [`LineSource`], or a function ([`from_fn`]).
 //!
 //! # What damaged files give
@@ -1003,7 +1003,7 @@ pub fn open(path: impl AsRef<Path>, options: &Options) -> Result<Box<dyn LineSou
 /// The same of bytes from elsewhere.
 ///
 /// # Errors
-/// As [`open`].
+/// As [`open()`].
 pub fn open_input(input: Input, options: &Options) -> Result<Box<dyn LineSource>> {
     source_of(input, options).map(|(_, source)| source)
 }
