@@ -183,6 +183,18 @@ impl<'a> Fit<'a> {
         }
     }
 
+    /// Starts from another fit's activities and backgrounds, where it knows them: its curves may end in other blocks.
+    pub(super) fn start_from(&mut self, other: &Self) {
+        for (there, known) in self.activities.iter_mut().zip(&other.activities) {
+            for activity in there {
+                let same = |known: &&Activity| known.tracer == activity.tracer;
+                if let Some(known) = known.iter().find(same) {
+                    activity.clone_from(known);
+                }
+            }
+        }
+    }
+
     /// Steps until the curves stay, without a fold of the lines; returns how many.
     pub(super) fn iterate(
         &mut self,

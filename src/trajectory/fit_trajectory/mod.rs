@@ -181,7 +181,7 @@ impl FitTrajectory {
         let score = |spacing: f64| -> f64 {
             let folds = (0..FOLDS_USED).into_par_iter().map(|fold| {
                 let mut fit = Fit::new(&rays, &tracers, pilot.density, spacing, self.max_gap);
-                fit.activities.clone_from(&pilot.activities);
+                fit.start_from(&pilot);
                 fit.iterate(false, Some(fold), ROUGH_TOLERANCE, ROUGH_ITERATIONS);
                 fit.sums(Some(fold)).held_score
             });

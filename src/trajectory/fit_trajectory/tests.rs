@@ -329,3 +329,15 @@ fn senseless_parameters_are_errors() {
         })
     ));
 }
+
+#[test]
+fn a_tracer_that_goes_may_end_anywhere_in_a_block() {
+    // A little before a block does: curves with long knot spacings reach into the next one, others do not.
+    for before in [1.0, 5.0, 9.0, 13.0] {
+        let end = 2.0 * 4096.0 / RATE - before;
+        let lines = lines_of(400.0, &[&|t| (t < end).then(|| circle(t, 0.0))], 5);
+        let points = points_of(&every(4.0, end), &[&|t| circle(t, 0.0)]);
+        let out = FitTrajectory::new().fit_lines(&lines, &points).unwrap();
+        assert!(out.n_rows() > 40, "{end}: {}", out.n_rows());
+    }
+}
