@@ -75,6 +75,11 @@ fn track(folder: &Path, inputs: &[&str], output: &str) -> Value {
     summary(command(folder, &arguments).spawn().unwrap())
 }
 
+fn convert(folder: &Path, from: &str, to: &str) {
+    let mut command = command(folder, &["convert", from, "-o", to, "--json"]);
+    summary(command.spawn().unwrap());
+}
+
 /// Waits for what should be there soon.
 fn wait_for(what: impl Fn() -> bool) {
     let started = Instant::now();
@@ -138,6 +143,25 @@ fn same_recording() {
     assert_eq!(some["samples"], 10);
     assert_eq!(some["lors"], 400 + 9 * 100);
 
+    // Ends behind the screens come back to them along their lines, whichever way.
+    convert(folder, "run.csv", "run.da02");
+    convert(folder, "run.da02", "back.txt");
+    let (there, back) = (folder.join("run.csv"), folder.join("back.txt"));
+    let [there, back] = [there, back].map(|path| {
+        let lors = io::parallel_screens::read(path, None).unwrap();
+        lors.sorted_by_time()
+    });
+    assert_eq!(
+        there.attributes()["separation"],
+        back.attributes()["separation"]
+    );
+    for (there, back) in there.rows().rows().into_iter().zip(back.rows().rows()) {
+        assert!(
+            (1..7).all(|k| (there[k] - back[k]).abs() < 0.31),
+            "{there} {back}"
+        );
+    }
+
     // As the camera wrote it, but for rounding.
     let lors = io::parallel_screens::read(folder.join("run.csv"), None).unwrap();
     adac_forte::write(folder.join("run.da01"), 712, &lors.sorted_by_time()).unwrap();
@@ -173,6 +197,13 @@ fn growing() {
     grown.write_all(rest).unwrap();
     let shown = summary(child);
     assert_eq!(shown["interrupted"], false);
+    // What stands where live points would go is not overwritten.
+    let live_input = ["track", "live.live.csv", "--follow=1", "-o", "live.csv"];
+    std::fs::write(&live, &text).unwrap();
+    let output = command(folder, &live_input).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(std::fs::read_to_string(&live).unwrap(), text);
+    std::fs::remove_file(&live).unwrap();
     let read = |name: &str| std::fs::read(folder.join(name)).unwrap();
     assert_eq!(read("live.csv"), read("whole.csv"));
     assert!(!live.exists());

@@ -220,6 +220,12 @@ impl LineSource for AdacForte {
         if self.is_finished {
             return Ok(None);
         }
+        if !(self.separation > 0.0 && self.separation.is_finite()) {
+            return Err(self.words.input.origin().error(format!(
+                "the distance of the screens is {} mm; give it (separation)",
+                self.separation
+            )));
+        }
         if !self.calibrate()? {
             return block(Vec::new(), &self.columns, &self.attributes).map(Some);
         }

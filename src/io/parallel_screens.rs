@@ -5,7 +5,7 @@
 //! may follow.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Output;
@@ -337,28 +337,93 @@ pub fn from_rows(rows: &[[f64; N_VALUES]], separation: f64) -> Result<LineData> 
     Ok(LineData::new(rows)?.with_attribute("separation", Attribute::Number(separation)))
 }
 
-/// Writes LoRs whose ends lie on the two screens, with the header that [`read`] understands.
+/// Writes a whole recording: see [`Writer`].
 ///
 /// # Errors
-/// [`Error::Io`]; no file is then left under that name.
+/// As [`Writer`]'s functions.
 pub fn write(path: impl AsRef<Path>, title: &str, separation: f64, lors: &LineData) -> Result<()> {
-    let path = path.as_ref();
-    let mut output = Output::create(path)?;
-    let mut line = Vec::new();
-    let mut write_all = || {
+    let mut writer = Writer::create(path, title, separation)?;
+    writer.write(lors)?;
+    writer.finish()
+}
+
+/// Writes a recording in parts, with the header that [`read`] understands.
+///
+/// Ends that do not lie on the screens, z = 0 and z = separation, are moved there along their line. Columns beyond the first seven are left
+/// out.
+#[derive(Debug)]
+pub struct Writer {
+    path: PathBuf,
+    output: Output,
+    separation: f64,
+    n_rows: usize,
+}
+
+impl Writer {
+    /// Starts a recording with screens so far from each other (mm). It appears under its name when it is [finished](Self::finish).
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Parameter`] for a separation that is not positive.
+    pub fn create(path: impl AsRef<Path>, title: &str, separation: f64) -> Result<Self> {
+        check_separation(separation)?;
+        let path = path.as_ref().to_owned();
+        let mut output = Output::create(&path)?;
         writeln!(
             output,
             "{title}\nEach row is t (ms), x1, y1, x2, y2 (mm).\nSeparation= {separation}"
-        )?;
-        for &[t, x1, y1, _, x2, y2, _] in lors.line_slice().rows() {
+        )
+        .map_err(Error::writing(&path))?;
+        Ok(Self {
+            path,
+            output,
+            separation,
+            n_rows: 0,
+        })
+    }
+
+    /// Writes the next LoRs.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::File`] for a LoR that meets no screen, with its row.
+    #[expect(clippy::float_cmp, reason = "ends on the screens stay as they are")]
+    pub fn write(&mut self, lors: &LineData) -> Result<()> {
+        let mut line = Vec::new();
+        for &[t, x1, y1, z1, x2, y2, z2] in lors.line_slice().rows() {
+            let mut values = [t, x1, y1, x2, y2];
+            if [z1, z2] != [0.0, self.separation] {
+                if z1 == z2 {
+                    return Err(Error::File {
+                        path: self.path.clone(),
+                        problem: format!("row {} is parallel to the screens", self.n_rows),
+                    });
+                }
+                let at = |z: f64, a: f64, b: f64| a + (z - z1) / (z2 - z1) * (b - a);
+                let end = self.separation;
+                values = [
+                    t,
+                    at(0.0, x1, x2),
+                    at(0.0, y1, y2),
+                    at(end, x1, x2),
+                    at(end, y1, y2),
+                ];
+            }
             line.clear();
-            push_row(&mut line, &[t, x1, y1, x2, y2], b'\t');
-            output.write_all(&line)?;
+            push_row(&mut line, &values, b'\t');
+            self.output
+                .write_all(&line)
+                .map_err(Error::writing(&self.path))?;
+            self.n_rows += 1;
         }
         Ok(())
-    };
-    write_all().map_err(Error::writing(path))?;
-    output.finish()
+    }
+
+    /// Puts the whole recording in its place.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; no file is then left under that name.
+    pub fn finish(self) -> Result<()> {
+        self.output.finish()
+    }
 }
 
 fn check_separation(separation: f64) -> Result<()> {

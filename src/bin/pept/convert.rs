@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::common::{Failure, Globals};
 use crate::input::{Reading, check_place};
+use crate::interrupt;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -58,6 +59,7 @@ pub(crate) fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failur
     let inputs = source::expand(&arguments.inputs)?;
     let paths: Vec<&Path> = inputs.iter().map(PathBuf::as_path).collect();
     check_place(output, &paths)?;
+    interrupt::watch()?;
     let (rows, what) = match inputs.as_slice() {
         [only] if arguments.reading.are_points(only) => {
             if matches!(format, Output::Adac | Output::Screens) {
@@ -112,10 +114,24 @@ fn lines(mut files: Files, output: &Path, format: Output) -> Result<usize, Failu
             Ok(rows)
         }
         Output::Screens => {
-            let lors = source::read_all(files)?;
             let title = format!("converted by pept {}", env!("CARGO_PKG_VERSION"));
-            parallel_screens::write(output, &title, separation(&lors, output)?, &lors)?;
-            Ok(lors.n_rows())
+            let mut writer = None;
+            let rows = each_block(&mut files, |block| {
+                let writer = match &mut writer {
+                    Some(writer) => writer,
+                    None => writer.insert(parallel_screens::Writer::create(
+                        output,
+                        &title,
+                        separation(block, output)?,
+                    )?),
+                };
+                writer.write(block)
+            })?;
+            match writer {
+                Some(writer) => writer.finish()?,
+                None => return Err(Failure::Failed("there is no LoR to write".into())),
+            }
+            Ok(rows)
         }
         Output::Table => {
             let lors = source::read_all(files)?;
@@ -131,8 +147,11 @@ fn each_block(
 ) -> Result<usize, Failure> {
     let mut rows = 0;
     while let Some(block) = files.next_block()? {
+        if interrupt::is_wanted() {
+            return Err(Failure::Failed("interrupted; nothing was written".into()));
+        }
         rows += block.n_rows();
-        if block.n_rows() > 0 || rows == 0 {
+        if block.n_rows() > 0 {
             write(&block)?;
         }
     }

@@ -147,6 +147,11 @@ pub(crate) fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failur
             "--frames makes an animation: -o OUT.html, or OUT.png for numbered frames".into(),
         ));
     }
+    if arguments.errors && arguments.kind == PlotKind::Histogram {
+        return Err(Failure::Usage(
+            "--errors are of points, not of a histogram".into(),
+        ));
+    }
     check_place(output, &[input])?;
     let drawn = arguments.read(globals)?;
     let style = arguments.style(globals, &drawn)?;

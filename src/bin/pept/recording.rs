@@ -73,11 +73,17 @@ impl Blocks {
     ) -> Result<Self, Failure> {
         interrupt::watch()?;
         let started = Instant::now();
+        let mut is_told = false;
         let mut files = loop {
             match (open(), follow) {
-                (Err(Failure::Failed(_)), Some(follow))
-                    if inputs.iter().all(|input| input.is_file()) && !follow.is_over(started) =>
+                (Err(Failure::Failed(problem)), Some(follow))
+                    if inputs.iter().all(|input| has_just_begun(input))
+                        && !follow.is_over(started) =>
                 {
+                    if !is_told {
+                        tracing::warn!("waiting: {problem}");
+                        is_told = true;
+                    }
                     std::thread::sleep(PAUSE);
                 }
                 (files, _) => break files?,
@@ -139,6 +145,12 @@ impl Blocks {
     }
 }
 
+/// Whether a file may yet become a recording.
+fn has_just_begun(path: &Path) -> bool {
+    const FEW: u64 = 1 << 16;
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() < FEW)
+}
+
 /// Points as they come, with provisional labels, and which of these turn out to be one: beside the output, until it is there.
 #[derive(Debug)]
 pub(crate) struct LiveFiles {
@@ -150,8 +162,12 @@ pub(crate) struct LiveFiles {
 
 impl LiveFiles {
     /// `OUT.live.csv` and `OUT.live-joins.csv`.
+    pub(crate) fn paths(output: &Path) -> [PathBuf; 2] {
+        ["live.csv", "live-joins.csv"].map(|ending| output.with_extension(ending))
+    }
+
     pub(crate) fn create(pipeline: &Pipeline, output: &Path) -> pept::Result<Self> {
-        let paths = ["live.csv", "live-joins.csv"].map(|ending| output.with_extension(ending));
+        let paths = Self::paths(output);
         let points = Appender::create(&paths[0])?;
         let joins = File::create(&paths[1]).and_then(|mut file| {
             file.write_all(b"t,label,into\n")?;

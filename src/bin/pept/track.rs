@@ -28,7 +28,8 @@ pub(crate) struct Arguments {
         required_unless_present = "print_recipe"
     )]
     output: Option<PathBuf>,
-    /// How to track: pept-ml, pept-ml-one-pass, pept-ml-second-pass, birmingham, fpi, production, or a recipe FILE.toml
+    /// How to track: pept-ml, pept-ml-one-pass, pept-ml-second-pass, pept-ml-refined, pept-ml-smooth, pept-em, pept-em-link, pept-em-trajectory,
+    /// birmingham, fpi, production, or a recipe FILE.toml
     #[arg(long, default_value = "pept-ml", value_name = "RECIPE")]
     recipe: String,
     /// Show the recipe and stop
@@ -204,7 +205,8 @@ fn execute(
                 plot.display()
             )));
         }
-        check_place(plot, &[input, output])?;
+        check_place(plot, &inputs)?;
+        check_place(plot, &[output])?;
     }
     let backend = globals.backend()?;
     let follow = options.follow.map(|patience| Follow {
@@ -217,6 +219,11 @@ fn execute(
         && gives != Kind::Voxels
         && options.reading.is_recording(&files, kind)
     {
+        if follow.is_some() {
+            for path in LiveFiles::paths(output) {
+                check_place(&path, &inputs)?;
+            }
+        }
         let blocks = Blocks::open(follow, &files, || options.reading.open(&files))?;
         if follow.is_some() {
             let pipeline = pipeline.clone().backend(backend.clone()).seed(globals.seed);
@@ -228,7 +235,15 @@ fn execute(
             samples: options.samples.clone(),
             live: live.as_mut(),
         };
-        track_recording(globals, &pipeline, recording, backend)?
+        track_recording(globals, &pipeline, recording, backend).map_err(|failure| {
+            match (failure, follow) {
+                (Failure::Failed(message), Some(_)) => Failure::Failed(format!(
+                    "{message}; what had been found is in {}",
+                    LiveFiles::paths(output)[0].display()
+                )),
+                (failure, _) => failure,
+            }
+        })?
     } else if follow.is_some() {
         return Err(Failure::Failed(
             "--follow is for recordings that are tracked as they are read".into(),
