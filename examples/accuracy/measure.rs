@@ -213,7 +213,7 @@ fn until(truth: &PointData, to: f64) -> pept::Result<PointData> {
 
 /// Why a recipe is not tried: it took too long on a smaller case of the same scene.
 fn too_long(case: &Case, recipe: &str, done: &[Measured]) -> Option<String> {
-    let last = done.last().filter(|last| last.case.scene == case.scene)?;
+    let last = done.iter().rfind(|last| last.case.scene == case.scene)?;
     if !["static", "many", "close-packed"]
         .iter()
         .any(|scene| case.scene.starts_with(scene))

@@ -728,8 +728,21 @@ impl<'a> Markers<'a> {
                 json[name] = coordinates(&values);
                 let errors = self.errors.as_ref().map(|errors| &errors[axis]);
                 if let Some(errors) = errors.filter(|errors| !errors.is_empty()) {
+                    let errors = pick(errors);
+                    // Bars have ends, too.
+                    let ends = values
+                        .iter()
+                        .zip(&errors)
+                        .filter(|(_, error)| !error.is_nan());
+                    let ends: Vec<f64> =
+                        ends.flat_map(|(x, error)| [x - error, x + error]).collect();
+                    let (of_points, of_ends) = (bounds[axis], finite_range(&ends));
+                    bounds[axis] = match (of_points, of_ends) {
+                        (Some((a, b)), Some((c, d))) => Some((a.min(c), b.max(d))),
+                        (points, ends) => points.or(ends),
+                    };
                     json[format!("error_{name}")] = json!({
-                        "type": "data", "array": coordinates(&pick(errors)), "thickness": 1, "width": 0,
+                        "type": "data", "array": coordinates(&errors), "thickness": 1, "width": 0,
                     });
                 }
             }

@@ -469,6 +469,7 @@ impl Arguments {
             figure.title(title.as_str());
         }
         let mut text = String::new();
+        let mut written = output.display().to_string();
         if is_page {
             let script = if self.cdn {
                 Script::Cdn
@@ -487,6 +488,7 @@ impl Arguments {
                 let folder = output.with_extension("");
                 let command = figure.write_frames(&folder, &options)?;
                 text = format!("a film of them: {command}\n");
+                written = format!("frames in {}", folder.display());
             } else {
                 figure.write_image(output, &options)?;
             }
@@ -502,13 +504,7 @@ impl Arguments {
             "bytes": std::fs::metadata(output).map_or(0, |file| file.len()),
             "seconds": seconds,
         });
-        let text = format!(
-            "{}{text}",
-            format_args!(
-                "{} written in {seconds:.2} s, {traces} traces\n",
-                output.display()
-            )
-        );
+        let text = format!("{written} written in {seconds:.2} s, {traces} traces\n{text}");
         globals.print(&summary, &text)
     }
 }

@@ -110,7 +110,8 @@ pub fn write(path: &Path, figure: &Value, options: &ImageOptions) -> Result<()> 
     output.finish()
 }
 
-/// Writes each frame of the JSON of a figure as `frame_00000.png`, ... Gives the command that makes a film of them.
+/// Writes each frame of the JSON of a figure as `frame_00000.png`, ..., in place of those of an earlier film. Gives the command that makes
+/// a film of them.
 ///
 /// # Errors
 /// [`Error::Parameter`] without frames; [`Error::Io`]; as [`svg`].
@@ -125,10 +126,14 @@ pub fn write_frames(folder: &Path, figure: &Value, options: &ImageOptions) -> Re
     }
     std::fs::create_dir_all(folder).map_err(Error::writing(folder))?;
     let mut shown = figure.clone();
+    let path = |n: usize| folder.join(format!("frame_{n:05}.png"));
     for (n, frame) in frames.iter().enumerate() {
         show_frame(&mut shown, frame, n);
-        let name = format!("frame_{n:05}.png");
-        write(&folder.join(name), &shown, options)?;
+        write(&path(n), &shown, options)?;
+    }
+    // The rest of a longer film that was there before.
+    for old in (frames.len()..).map(path).take_while(|old| old.exists()) {
+        std::fs::remove_file(&old).map_err(Error::writing(&old))?;
     }
     Ok(format!(
         "ffmpeg -framerate 10 -i \"{}\" -vf \"pad=ceil(iw/2)*2:ceil(ih/2)*2\" -pix_fmt yuv420p \"{}\"",
