@@ -21,6 +21,8 @@ use crate::input::{Cutting, Reading, check_place, cut, number, positive, range};
 const MAX_LINES: usize = 10_000;
 /// Points of an SVG file by default: each is a shape.
 const MAX_SVG_POINTS: usize = 50_000;
+/// Points of time series and of those with error bars, unless told otherwise.
+const MAX_POINTS_OF_MUCH: usize = 500_000;
 /// Points that get ellipsoids instead of error bars.
 const MAX_ELLIPSOIDS: usize = 200;
 /// Bars of a histogram.
@@ -45,7 +47,8 @@ pub(crate) struct Arguments {
     /// Column of a histogram [default: error, else the last]
     #[arg(long, value_name = "COLUMN", allow_hyphen_values = true)]
     column: Option<String>,
-    /// Draw at most so many points or lines, chosen at random with --seed [default: 1000000 points (50000 in SVG), 10000 lines]
+    /// Draw at most so many points or lines, chosen at random with --seed [default: 1000000 points (500000 with
+    /// --errors and in time series, 50000 in SVG), 10000 lines]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_points: Option<u32>,
     /// Diameter of points, or width of lines, in pixels
@@ -297,6 +300,10 @@ impl Arguments {
             (Some(most), _) => usize::try_from(most).ok(),
             (None, Drawn::Lines(_)) => Some(MAX_LINES),
             (None, _) if has_ending(&self.output, &["svg"]) => Some(MAX_SVG_POINTS),
+            // Three panels, or bars: twice the numbers, and pages stay below 30 MB.
+            (None, Drawn::Points(_)) if self.errors || self.kind == PlotKind::Timeseries => {
+                Some(MAX_POINTS_OF_MUCH)
+            }
             (None, _) => None,
         };
         if let Some(most) = most {
