@@ -103,6 +103,19 @@ pub enum Error {
 }
 
 impl Error {
+    /// [`Error::Parameter`], as the end of a check.
+    pub(crate) fn parameter<T>(
+        name: &'static str,
+        value: impl ToString,
+        needed: &'static str,
+    ) -> Result<T> {
+        Err(Self::Parameter {
+            name,
+            value: value.to_string(),
+            needed,
+        })
+    }
+
     /// For `map_err` on reading a file.
     pub(crate) fn reading(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();

@@ -32,14 +32,20 @@ pub const PAIRS: Shader = Shader {
 /// The positions of set bits, in three dispatches: see `wgsl/bit_list.wgsl`.
 pub const BIT_LIST: Shader = Shader {
     name: "bit_list",
-    wgsl: include_str!("../wgsl/bit_list.wgsl"),
+    wgsl: concat!(
+        include_str!("../wgsl/inclusive_sum.wgsl"),
+        include_str!("../wgsl/bit_list.wgsl")
+    ),
     entry_points: &["count", "scan", "write"],
 };
 
 /// Combinations of 3 or 4 lines that are near each other: see `wgsl/minpoints.wgsl`.
 pub const MINPOINTS: Shader = Shader {
     name: "minpoints",
-    wgsl: include_str!("../wgsl/minpoints.wgsl"),
+    wgsl: concat!(
+        include_str!("../wgsl/inclusive_sum.wgsl"),
+        include_str!("../wgsl/minpoints.wgsl")
+    ),
     entry_points: &["count", "write", "judge", "pick"],
 };
 

@@ -1,4 +1,4 @@
-// The positions of all set bits of a mask, ascending: count, scan, write. No atomics, so one order.
+// The positions of all set bits of a mask, ascending: count, scan, write. No atomics, so one order. Needs inclusive_sum.wgsl.
 //
 // The mask is cut into chunks of CHUNK_WORDS words, one for each workgroup of `count` and `write`. `count` adds up
 // the bits of each chunk, `scan` (one workgroup) turns the sums into places in the list, `write` fills it.
@@ -21,25 +21,6 @@ const N_THREADS: u32 = 256u;  // = WORKGROUP_SIZE
 const WORDS_PER_THREAD: u32 = 4u;
 const CHUNK_WORDS: u32 = 1024u;
 const DONE: u32 = 0x600df00du;
-
-var<workgroup> sums: array<u32, N_THREADS>;
-
-// The sum over this and all earlier threads.
-fn inclusive_sum(thread: u32, value: u32) -> u32 {
-    workgroupBarrier();  // the last sum has been read
-    sums[thread] = value;
-    var sum = value;
-    for (var step = 1u; step < N_THREADS; step <<= 1u) {
-        workgroupBarrier();
-        if thread >= step {
-            sum += sums[thread - step];
-        }
-        workgroupBarrier();
-        sums[thread] = sum;
-    }
-    workgroupBarrier();
-    return sum;
-}
 
 fn bits_of(first: u32) -> u32 {
     var bits = 0u;

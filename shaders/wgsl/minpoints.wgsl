@@ -5,7 +5,7 @@
 // of bit_list.wgsl turns the sums into places, `write` fills a window of the list: in lexicographic order, without atomics.
 //
 // `judge` looks at whole combinations: a bit for each that may have its point, in f32 within a proven band (proof:
-// pept-kernels, src/minpoints/filter.rs). bit_list.wgsl lists these bits, `pick` copies their combinations.
+// pept-kernels, src/minpoints/filter.rs). bit_list.wgsl lists these bits, `pick` copies their combinations. Needs inclusive_sum.wgsl.
 
 struct Search {
     n_parents: u32,     // combinations to extend, judge or pick from
@@ -57,28 +57,10 @@ const N_THREADS: u32 = 64u;  // = WORKGROUP_SIZE
 const WORD_BITS: u32 = 32u;
 const DONE: u32 = 0x600df00du;
 
-var<workgroup> sums: array<u32, N_THREADS>;
-
 // The combination that a thread extends.
 var<private> places: array<u32, 3>;
 var<private> first_word: u32;
 var<private> end: u32;
-
-// The sum over this and all earlier threads.
-fn inclusive_sum(thread: u32, value: u32) -> u32 {
-    sums[thread] = value;
-    var sum = value;
-    for (var step = 1u; step < N_THREADS; step <<= 1u) {
-        workgroupBarrier();
-        if thread >= step {
-            sum += sums[thread - step];
-        }
-        workgroupBarrier();
-        sums[thread] = sum;
-    }
-    workgroupBarrier();
-    return sum;
-}
 
 fn begin(n: u32) {
     first_word = 0u;

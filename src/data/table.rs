@@ -215,16 +215,6 @@ impl<C: Contents> Table<C> {
         self.samples.len()
     }
 
-    /// The rows of each sample.
-    pub(crate) fn sample_rows_of(&self) -> Vec<Range<usize>> {
-        self.samples.to_vec()
-    }
-
-    /// The rows that some samples start with.
-    pub(crate) fn sample_starts(&self, samples: Range<usize>) -> impl Iterator<Item = usize> {
-        self.samples[samples].iter().map(|range| range.start)
-    }
-
     /// Rows of all samples: a row counts as often as samples have it.
     pub(crate) fn sample_rows(&self) -> usize {
         self.samples.iter().map(ExactSizeIterator::len).sum()

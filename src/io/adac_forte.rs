@@ -253,14 +253,8 @@ impl LineSource for AdacForte {
             return Ok(None);
         }
         self.is_finished = true;
-        if !self.has_rows {
-            return Err(self
-                .words
-                .input
-                .origin()
-                .error("there is no LoR: no complete pair of hits"));
-        }
-        warn_of_left_over(&self.words);
+        let missing = "there is no LoR: no complete pair of hits";
+        self.words.end_of_words(self.has_rows, missing)?;
         Ok(None)
     }
 
@@ -274,15 +268,6 @@ impl LineSource for AdacForte {
             Phase::Calibration(_) => !follow,
             Phase::Events(_) => self.words.set_follow(follow),
         }
-    }
-}
-
-/// A last word that is not whole.
-pub(super) fn warn_of_left_over(words: &Ahead) {
-    let n = words.n_left_over();
-    if n > 0 {
-        let path = words.input.name().display();
-        tracing::warn!("{path}: the last word is cut off ({n} of 4 bytes); all before it was read");
     }
 }
 

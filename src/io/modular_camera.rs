@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::adac_forte::{FLAG, warn_of_left_over};
+use super::adac_forte::FLAG;
 use super::source::{
     Ahead, BLOCK_ROWS, Input, LineSource, Progress, Unit, block, line_columns, read_all, values_for,
 };
@@ -157,14 +157,8 @@ impl LineSource for ModularCamera {
             return Ok(None);
         }
         self.is_finished = true;
-        if !self.has_rows {
-            return Err(self
-                .words
-                .input
-                .origin()
-                .error("there is no LoR: no word of a known pair of detectors"));
-        }
-        warn_of_left_over(&self.words);
+        let missing = "there is no LoR: no word of a known pair of detectors";
+        self.words.end_of_words(self.has_rows, missing)?;
         Ok(None)
     }
 

@@ -793,8 +793,23 @@ impl Ahead {
     }
 
     /// Bytes after the last whole word.
-    pub(super) fn n_left_over(&self) -> usize {
+    fn n_left_over(&self) -> usize {
         self.end - self.whole
+    }
+
+    /// The end of a recording of words: an error if there was no LoR, a warning of a last word that is not whole.
+    pub(super) fn end_of_words(&self, has_rows: bool, missing: &str) -> Result<()> {
+        if !has_rows {
+            return Err(self.input.origin().error(missing));
+        }
+        let n = self.n_left_over();
+        if n > 0 {
+            let path = self.input.name().display();
+            tracing::warn!(
+                "{path}: the last word is cut off ({n} of 4 bytes); all before it was read"
+            );
+        }
+        Ok(())
     }
 
     pub(super) fn set_follow(&mut self, follow: bool) -> bool {

@@ -282,7 +282,7 @@ fn all_steps(
                     } else {
                         0.0
                     },
-                    ..run.context(next, 0)
+                    ..pipeline.context(next, 0)
                 };
                 let data = reducer
                     .apply(data, &context)
@@ -437,7 +437,8 @@ impl Stream<'_> {
                     }
                     let part = |at: usize| at.clamp(first, self.n_samples) - first;
                     let range = part(wanted.start)..part(wanted.end);
-                    let Some(start) = table.sample_starts(range.clone()).min() else {
+                    let chosen = table.sample_ranges()[range.clone()].iter();
+                    let Some(start) = chosen.map(|rows| rows.start).min() else {
                         continue;
                     };
                     table = table.select_samples(range);
@@ -576,17 +577,6 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn context(&self, step: usize, sample: usize) -> Context<'_> {
-        Context {
-            backend: &self.pipeline.backend,
-            seed: self.pipeline.seed,
-            step,
-            sample,
-            member: 0,
-            overlap: 0.0,
-        }
-    }
-
     fn at_step(&self, step: usize, source: Error) -> Error {
         let name = self.pipeline.transformers()[step].name().to_owned();
         Error::Step {
@@ -694,7 +684,7 @@ impl Run<'_> {
     fn filter(&self, &(step, filter): &Placed<'_>, sample: Data, number: usize) -> Result<Data> {
         let (start, rows_in) = (Instant::now(), sample.n_rows());
         let out = filter
-            .apply(sample, &self.context(step, number))
+            .apply(sample, &self.pipeline.context(step, number))
             .map_err(|error| self.at_step(step, error))?;
         self.tallies[step].add(start, rows_in, out.n_rows());
         Ok(out)
@@ -709,7 +699,7 @@ impl Run<'_> {
     ) -> Vec<Result<Data>> {
         let (start, rows_in) = (Instant::now(), batch.sample_rows());
         let samples = batch.clone();
-        match filter.apply_batch(batch, &self.context(step, first)) {
+        match filter.apply_batch(batch, &self.pipeline.context(step, first)) {
             Ok(out) => {
                 let rows_out = out.iter().map(Data::n_rows).sum();
                 self.tallies[step].add(start, rows_in, rows_out);

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Range;
 
+use super::Pipeline;
 use super::step::Role;
-use super::{Context, Pipeline};
 use crate::data::{Cutter, Data, PointData, Points};
 use crate::error::Result;
 use crate::trajectory::Segregate;
@@ -107,21 +107,13 @@ impl Live {
                         out.extend(samples.iter().flat_map(PointData::samples));
                     }
                     Stage::Filters(steps, sample) => {
-                        let context = Context {
-                            backend: &self.pipeline.backend,
-                            seed: self.pipeline.seed,
-                            step: 0,
-                            sample: *sample,
-                            member: 0,
-                            overlap: 0.0,
-                        };
-                        *sample += 1;
                         let mut data = Data::Points(table);
                         for step in steps.clone() {
                             if let Role::Filter(filter) = self.pipeline.steps[step].role() {
-                                data = filter.apply(data, &Context { step, ..context })?;
+                                data = filter.apply(data, &self.pipeline.context(step, *sample))?;
                             }
                         }
+                        *sample += 1;
                         for table in data.flatten() {
                             if let Data::Points(points) = table {
                                 out.push(points);

@@ -70,6 +70,18 @@ impl Pipeline {
         Self { seed, ..self }
     }
 
+    /// Where a step runs, and on which sample.
+    fn context(&self, step: usize, sample: usize) -> Context<'_> {
+        Context {
+            backend: &self.backend,
+            seed: self.seed,
+            step,
+            sample,
+            member: 0,
+            overlap: 0.0,
+        }
+    }
+
     /// All steps, filters and reducers, one by one.
     #[must_use]
     pub fn transformers(&self) -> &[Step] {

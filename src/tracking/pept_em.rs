@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::likelihood::{LANES, Lors, Mixture, Model};
+use super::likelihood::{LANES, Lors, Mixture, Model, NARROW_SHARE, WIDTHS};
 use crate::data::{LineData, PointData, array_of_rows};
 use crate::error::{Error, Result};
 use crate::linear_algebra::{difference, dot, squared_distance};
@@ -66,8 +66,8 @@ impl Default for PeptEm {
         Self {
             max_tracers: 1,
             order: 1,
-            widths: [2.35, 6.4],
-            narrow_share: 0.6,
+            widths: WIDTHS,
+            narrow_share: NARROW_SHARE,
             fit_widths: false,
             min_gain: 25.0,
             max_error: 10.0,

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::likelihood::{Lors, Mixture, Model};
+use super::likelihood::{Lors, Mixture, Model, NARROW_SHARE, WIDTHS};
 use crate::data::{Attribute, LineData, PointData, array_of_rows};
 use crate::error::{Error, Result};
 use crate::pipeline::{Context, Filter};
@@ -27,8 +27,8 @@ impl Default for Refine {
     fn default() -> Self {
         Self {
             order: 1,
-            widths: [2.35, 6.4],
-            narrow_share: 0.6,
+            widths: WIDTHS,
+            narrow_share: NARROW_SHARE,
             fit_widths: false,
             min_gain: 12.0,
             max_error: 10.0,

@@ -242,19 +242,12 @@ impl Evaluator {
     }
 
     fn check(&self) -> Result<()> {
-        let parameter = |name, value: f64, needed| {
-            Err(Error::Parameter {
-                name,
-                value: value.to_string(),
-                needed,
-            })
-        };
         if self.limit.is_nan() || self.limit < 0.0 {
-            return parameter("limit", self.limit, "a distance in mm that is not negative");
+            return Error::parameter("limit", self.limit, "a distance in mm that is not negative");
         }
         match self.max_gap {
             Some(gap) if gap.is_nan() || gap <= 0.0 => {
-                parameter("max_gap", gap, "a time in ms above 0")
+                Error::parameter("max_gap", gap, "a time in ms above 0")
             }
             _ => Ok(()),
         }

@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::PointData;
 use crate::error::{Error, Result};
-use crate::linear_algebra::{Vector, difference, norm};
+use crate::linear_algebra::{Vector, backward, difference, factorize, forward, norm};
 use crate::pipeline::{Context, Reducer};
 
 /// Points of a trajectory from which its motion is predicted.
@@ -191,14 +191,14 @@ impl Track {
             }
         }
         let matrix = &mut matrix[..size * size];
-        if !crate::linear_algebra::factorize(matrix, size) {
+        if !factorize(matrix, size) {
             return None;
         }
         let mut path = [[0.0; 3]; 3];
         for (k, sum) in sums.iter_mut().enumerate() {
             let solution = &mut sum[..size];
-            crate::linear_algebra::forward(matrix, size, solution);
-            crate::linear_algebra::backward(matrix, size, solution);
+            forward(matrix, size, solution);
+            backward(matrix, size, solution);
             for (coefficients, value) in path.iter_mut().zip(solution) {
                 coefficients[k] = *value;
             }
@@ -212,22 +212,15 @@ impl Reducer for Link {
     type Output = PointData;
 
     fn check(&self) -> Result<()> {
-        let parameter = |name, value: f64, needed| {
-            Err(Error::Parameter {
-                name,
-                value: value.to_string(),
-                needed,
-            })
-        };
         if !(self.cut_distance > 0.0 && self.cut_distance.is_finite()) {
-            return parameter(
+            return Error::parameter(
                 "cut_distance",
                 self.cut_distance,
                 "a distance in mm above 0",
             );
         }
         if self.max_gap.is_nan() || self.max_gap < 0.0 {
-            return parameter("max_gap", self.max_gap, "a time in ms that is not negative");
+            return Error::parameter("max_gap", self.max_gap, "a time in ms that is not negative");
         }
         Ok(())
     }
@@ -244,8 +237,8 @@ impl Reducer for Link {
             let row = &values[row * n_columns..][..4];
             (row[0], [row[1], row[2], row[3]])
         };
-        let mut frames: Vec<Vec<usize>> = match points.sample_rows_of() {
-            ranges if ranges.len() > 1 => ranges.into_iter().map(Iterator::collect).collect(),
+        let mut frames: Vec<Vec<usize>> = match points.sample_ranges() {
+            ranges if ranges.len() > 1 => ranges.iter().cloned().map(Iterator::collect).collect(),
             _ => (0..points.n_rows()).map(|row| vec![row]).collect(),
         };
         frames.retain(|frame| !frame.is_empty());

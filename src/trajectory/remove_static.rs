@@ -83,26 +83,18 @@ impl Reducer for RemoveStatic {
     }
 
     fn check(&self) -> Result<()> {
-        let parameter = |name, value: f64, needed| {
-            let value = value.to_string();
-            Err(Error::Parameter {
-                name,
-                value,
-                needed,
-            })
-        };
         if self.time_window.is_nan() || self.time_window <= 0.0 {
-            return parameter("time_window", self.time_window, "a time in ms above 0");
+            return Error::parameter("time_window", self.time_window, "a time in ms above 0");
         }
         if self.max_distance.is_nan() || self.max_distance < 0.0 {
-            return parameter(
+            return Error::parameter(
                 "max_distance",
                 self.max_distance,
                 "a distance in mm that is not negative",
             );
         }
         if !(0.0..=1.0).contains(&self.quantile) {
-            return parameter("quantile", self.quantile, "a share from 0 to 1");
+            return Error::parameter("quantile", self.quantile, "a share from 0 to 1");
         }
         Ok(())
     }

@@ -66,10 +66,14 @@ impl Segregate {
 
     /// Whether a point, `t x y z`, is connected to an earlier one that is within the window.
     pub(crate) fn connects(&self, earlier: &[f64; 4], point: &[f64; 4]) -> bool {
-        let squared: f64 = (1..4)
-            .map(|k| (point[k] - earlier[k]) * (point[k] - earlier[k]))
-            .sum();
-        point[0] - earlier[0] <= self.max_time_interval && squared.sqrt() < self.cut_distance
+        point[0] - earlier[0] <= self.max_time_interval && self.is_close(earlier, point)
+    }
+
+    /// Whether two points, `t x y z ...`, are.
+    #[inline]
+    fn is_close(&self, a: &[f64], b: &[f64]) -> bool {
+        let squared: f64 = (1..4).map(|k| (b[k] - a[k]) * (b[k] - a[k])).sum();
+        squared.sqrt() < self.cut_distance
     }
 
     /// Labels of points in the order of time; `values` are rows `t x y z ...` of `n_columns`.
@@ -84,8 +88,7 @@ impl Segregate {
                 if b[0] - a[0] > self.max_time_interval {
                     break;
                 }
-                let squared: f64 = (1..4).map(|k| (b[k] - a[k]) * (b[k] - a[k])).sum();
-                if squared.sqrt() < self.cut_distance {
+                if self.is_close(a, b) {
                     components.join(i, j);
                 }
             }
@@ -119,27 +122,20 @@ impl Reducer for Segregate {
     }
 
     fn check(&self) -> Result<()> {
-        let parameter = |name, value: String, needed| {
-            Err(Error::Parameter {
-                name,
-                value,
-                needed,
-            })
-        };
         if self.window == 0 {
-            return parameter("window", "0".into(), "1 point or more");
+            return Error::parameter("window", 0, "1 point or more");
         }
         if self.cut_distance.is_nan() || self.cut_distance < 0.0 {
-            return parameter(
+            return Error::parameter(
                 "cut_distance",
-                self.cut_distance.to_string(),
+                self.cut_distance,
                 "a distance in mm that is not negative",
             );
         }
         if self.max_time_interval.is_nan() || self.max_time_interval < 0.0 {
-            return parameter(
+            return Error::parameter(
                 "max_time_interval",
-                self.max_time_interval.to_string(),
+                self.max_time_interval,
                 "a time in ms that is not negative",
             );
         }

@@ -192,24 +192,17 @@ impl Reducer for OptimizeWindow {
     }
 
     fn check(&self) -> Result<()> {
-        let parameter = |name, value: f64, needed| {
-            Err(Error::Parameter {
-                name,
-                value: value.to_string(),
-                needed,
-            })
-        };
         if self.ideal_elems == 0 {
-            return parameter("ideal_elems", 0.0, "1 row or more");
+            return Error::parameter("ideal_elems", 0.0, "1 row or more");
         }
         if !(self.overlap < 1.0 && self.overlap.is_finite()) {
-            return parameter("overlap", self.overlap, "a share of the window below 1");
+            return Error::parameter("overlap", self.overlap, "a share of the window below 1");
         }
         if !(0.0..=1.0).contains(&self.low) {
-            return parameter("low", self.low, "a factor from 0 to 1");
+            return Error::parameter("low", self.low, "a factor from 0 to 1");
         }
         if self.high.is_nan() || self.high < 1.0 {
-            return parameter("high", self.high, "a factor of 1 or more");
+            return Error::parameter("high", self.high, "a factor of 1 or more");
         }
         Ok(())
     }

@@ -33,7 +33,7 @@
 //!
 //! `w >= 2^-10` keeps the determinant away from 0, and `D <= 2^40`: no overflow, no NaN.
 
-use crate::pairs::Batch;
+use crate::pairs::{Batch, round_up};
 
 /// The shader's struct of the same name.
 #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
@@ -75,15 +75,6 @@ impl Filter {
             slack: 1.0 + in_band(32.0 * f64::from(EPS)),
         }
     }
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "rounding to f32 is the purpose"
-)]
-fn round_up(x: f64) -> f32 {
-    let y = x as f32;
-    if f64::from(y) < x { y.next_up() } else { y }
 }
 
 #[cfg(test)]

@@ -89,11 +89,12 @@ impl Filter {
     }
 }
 
+/// The least f32 that is not below.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "rounding to f32 is the purpose"
 )]
-fn round_up(x: f64) -> f32 {
+pub(crate) fn round_up(x: f64) -> f32 {
     let y = x as f32;
     if f64::from(y) < x { y.next_up() } else { y }
 }

@@ -17,6 +17,8 @@ use rayon::prelude::*;
 use crate::backend::Backend;
 use crate::error::{KernelError, Result};
 use crate::line::{Cutoffs, EMPTY_BOX, LineSlice, Ray, cross, norm, sub};
+#[cfg(feature = "gpu")]
+pub(crate) use filter::round_up;
 use filter::{F64_BAND, Filter};
 
 /// Pairs that one task of a thread takes.

@@ -95,50 +95,52 @@ fn lines(mut files: Files, output: &Path, format: Output) -> Result<usize, Failu
             writer.finish()?;
             Ok(rows)
         }
-        Output::Adac => {
-            let mut writer = None;
-            let rows = each_block(&mut files, |block| {
-                let writer = match &mut writer {
-                    Some(writer) => writer,
-                    None => writer.insert(adac_forte::Writer::create(
-                        output,
-                        adac_forte::whole_separation(separation(block, output)?)?,
-                    )?),
-                };
-                writer.write(block)
-            })?;
-            match writer {
-                Some(writer) => writer.finish()?,
-                None => return Err(Failure::Failed("there is no LoR to write".into())),
-            }
-            Ok(rows)
-        }
-        Output::Screens => {
-            let title = format!("converted by pept {}", env!("CARGO_PKG_VERSION"));
-            let mut writer = None;
-            let rows = each_block(&mut files, |block| {
-                let writer = match &mut writer {
-                    Some(writer) => writer,
-                    None => writer.insert(parallel_screens::Writer::create(
-                        output,
-                        &title,
-                        separation(block, output)?,
-                    )?),
-                };
-                writer.write(block)
-            })?;
-            match writer {
-                Some(writer) => writer.finish()?,
-                None => return Err(Failure::Failed("there is no LoR to write".into())),
-            }
-            Ok(rows)
-        }
+        Output::Adac => screens(
+            &mut files,
+            output,
+            |distance| adac_forte::Writer::create(output, adac_forte::whole_separation(distance)?),
+            adac_forte::Writer::write,
+            adac_forte::Writer::finish,
+        ),
+        Output::Screens => screens(
+            &mut files,
+            output,
+            |distance| {
+                let title = format!("converted by pept {}", env!("CARGO_PKG_VERSION"));
+                parallel_screens::Writer::create(output, &title, distance)
+            },
+            parallel_screens::Writer::write,
+            parallel_screens::Writer::finish,
+        ),
         Output::Table => {
             let lors = source::read_all(files)?;
             io::table::write_table(output, &lors)?;
             Ok(lors.n_rows())
         }
     }
+}
+
+/// A recording of screens, by a writer that needs their distance (mm), which the first LoRs tell.
+fn screens<W>(
+    files: &mut Files,
+    output: &Path,
+    create: impl Fn(f64) -> pept::Result<W>,
+    write: impl Fn(&mut W, &LineData) -> pept::Result<()>,
+    finish: impl Fn(W) -> pept::Result<()>,
+) -> Result<usize, Failure> {
+    let mut writer = None;
+    let rows = each_block(files, |block| {
+        let writer = match &mut writer {
+            Some(writer) => writer,
+            None => writer.insert(create(separation(block, output)?)?),
+        };
+        write(writer, block)
+    })?;
+    match writer {
+        Some(writer) => finish(writer)?,
+        None => return Err(Failure::Failed("there is no LoR to write".into())),
+    }
+    Ok(rows)
 }
 
 fn each_block(

@@ -9,6 +9,10 @@ use crate::error::{Error, Result};
 /// more. With 25 for order 0, 5 of 192,000 samples of 5 to 1,600 random lines gave a point.
 const GAIN_PER_ORDER: f64 = 6.0;
 
+/// How lines of tracers lie in two recordings of an ADAC Forte: widths (mm), and the share of the narrow one.
+pub(in crate::tracking) const WIDTHS: [f64; 2] = [2.35, 6.4];
+pub(in crate::tracking) const NARROW_SHARE: f64 = 0.6;
+
 /// What a tracer is: how it moves, how its lines lie around it, and what tells it from chance.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::tracking) struct Model {

@@ -310,36 +310,29 @@ impl Reducer for FitTrajectory {
     }
 
     fn check(&self) -> Result<()> {
-        let parameter = |name, value: String, needed| {
-            Err(Error::Parameter {
-                name,
-                value,
-                needed,
-            })
-        };
         let time = |value: f64| value > 0.0 && value.is_finite();
         if let Some(spacing) = self.knot_spacing
             && !time(spacing)
         {
-            return parameter("knot_spacing", spacing.to_string(), "a time in ms above 0");
+            return Error::parameter("knot_spacing", spacing, "a time in ms above 0");
         }
         if let Some(step) = self.time_step
             && !time(step)
         {
-            return parameter("time_step", step.to_string(), "a time in ms above 0");
+            return Error::parameter("time_step", step, "a time in ms above 0");
         }
         if self.max_gap.is_nan() || self.max_gap <= 0.0 {
             let needed = "a number of knot spacings above 0";
-            return parameter("max_gap", self.max_gap.to_string(), needed);
+            return Error::parameter("max_gap", self.max_gap, needed);
         }
         let [narrow, wide] = self.widths;
         if !(narrow >= NARROWEST && narrow < wide && wide <= WIDEST) {
             let needed = "two widths in mm, from 0.1 to 20, the narrow one first";
-            return parameter("widths", format!("{:?}", self.widths), needed);
+            return Error::parameter("widths", format!("{:?}", self.widths), needed);
         }
         if !(self.narrow_share > 0.0 && self.narrow_share < 1.0) {
             let needed = "a share between 0 and 1";
-            return parameter("narrow_share", self.narrow_share.to_string(), needed);
+            return Error::parameter("narrow_share", self.narrow_share, needed);
         }
         Ok(())
     }

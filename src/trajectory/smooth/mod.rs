@@ -270,36 +270,29 @@ impl Reducer for Smooth {
     type Output = PointData;
 
     fn check(&self) -> Result<()> {
-        let parameter = |name, value: f64, needed| {
-            Err(Error::Parameter {
-                name,
-                value: value.to_string(),
-                needed,
-            })
-        };
         if let Some(noise) = self.process_noise {
             if !(noise >= 0.0 && noise.is_finite()) {
-                return parameter("process_noise", noise, "a density that is not negative");
+                return Error::parameter("process_noise", noise, "a density that is not negative");
             }
             if self.model == MotionModel::Automatic {
                 let needed =
                     "a model, constant-velocity or constant-acceleration, whose noise it is";
-                return parameter("process_noise", noise, needed);
+                return Error::parameter("process_noise", noise, needed);
             }
         }
         if let Some(scale) = self.covariance_scale
             && !(scale > 0.0 && scale.is_finite())
         {
-            return parameter("covariance_scale", scale, "a factor above 0");
+            return Error::parameter("covariance_scale", scale, "a factor above 0");
         }
         if let Some(overlap) = self.overlap
             && !(0.0..1.0).contains(&overlap)
         {
             let needed = "the share of a sample that the next one has too, 0 or more and below 1";
-            return parameter("overlap", overlap, needed);
+            return Error::parameter("overlap", overlap, needed);
         }
         if self.gate.is_nan() || self.gate <= 0.0 {
-            return parameter("gate", self.gate, "a squared distance above 0");
+            return Error::parameter("gate", self.gate, "a squared distance above 0");
         }
         Ok(())
     }
