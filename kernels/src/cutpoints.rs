@@ -137,6 +137,9 @@ pub fn on_samples(
     let batch = params.batch(lines, samples)?;
     let confirm = Confirm::new(&batch, params);
     let parts = batch.map(backend, |lines, proposals| confirm.part(lines, proposals))?;
+    if let [sample] = batch.samples.as_slice() {
+        return Ok(vec![of_sample(&batch, sample, &parts)]);
+    }
     Ok(batch
         .samples
         .par_iter()

@@ -23,6 +23,8 @@ use filter::{F64_BAND, Filter};
 
 /// Pairs that one task of a thread takes.
 const PAIRS_PER_TASK: usize = 1 << 16;
+/// As many tasks or fewer take less time than it takes to wake another thread for them.
+const FEW_TASKS: usize = 2;
 
 /// What an accepted pair has in common: a point inside the cutoffs that both lines pass within a distance.
 #[derive(Clone, Copy, Debug)]
@@ -275,8 +277,13 @@ impl Batch {
     ) -> Result<Vec<R>> {
         let mut results = Vec::new();
         self.for_each(backend, |lines, proposals| {
-            let tasks = self.tasks(lines).into_par_iter();
-            results.par_extend(tasks.map(|lines| work(lines, proposals)));
+            let tasks = self.tasks(lines);
+            if tasks.len() <= FEW_TASKS {
+                results.extend(tasks.into_iter().map(|lines| work(lines, proposals)));
+            } else {
+                let tasks = tasks.into_par_iter();
+                results.par_extend(tasks.map(|lines| work(lines, proposals)));
+            }
             ControlFlow::Continue(())
         })?;
         Ok(results)
