@@ -1,3 +1,4 @@
+use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -16,6 +17,11 @@ use crate::error::{Error, Result};
 
 /// Samples that are in flight together, few enough for memory.
 const IN_FLIGHT: usize = 512;
+
+/// Filters learn from the first samples with so many rows, each row counted as often as samples have it, and of these from some with so
+/// many rows, evenly spaced.
+const FIRST_ROWS: usize = 100_000;
+const LEARNED_ROWS: usize = 25_000;
 
 /// How far a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -314,11 +320,12 @@ fn all_steps(
                 let stacks = steps.get(next).is_some_and(Step::stacks);
                 match input {
                     Input::Whole(data) => {
-                        run.filters(&filters, &mut Groups::of(&data), stacks, None)?
+                        let groups = &mut Ahead::of(Groups::of(&data));
+                        run.filters(&filters, groups, stacks, None)?
                     }
                     Input::Stream(stream) => {
                         let mut observer = stream.observer.take();
-                        let groups = &mut Groups::Stream(&mut *stream);
+                        let groups = &mut Ahead::of(Groups::Stream(&mut *stream));
                         let data = run.filters(&filters, groups, stacks, observer.as_mut())?;
                         rows = (stream.report.rows, stream.sample_rows);
                         if let Some(kept) = stream.kept.take() {
@@ -526,6 +533,50 @@ impl<'a> Groups<'a, '_> {
     }
 }
 
+/// Groups of samples, of which some were read ahead.
+struct Ahead<'a, 'b> {
+    read: VecDeque<(usize, Data)>,
+    groups: Groups<'a, 'b>,
+}
+
+impl<'a, 'b> Ahead<'a, 'b> {
+    fn of(groups: Groups<'a, 'b>) -> Self {
+        Self {
+            read: VecDeque::new(),
+            groups,
+        }
+    }
+
+    /// Up to `size` samples, or as many as were read ahead, and the number of the first one.
+    fn next(&mut self, size: usize) -> Result<Option<(usize, Data)>> {
+        match self.read.pop_front() {
+            Some(group) => Ok(Some(group)),
+            None => self.groups.next(size),
+        }
+    }
+
+    /// Samples of the beginning, with their numbers, that [`next`](Self::next) gives again.
+    fn first_samples(&mut self) -> Result<Vec<(usize, Data)>> {
+        let (mut samples, mut rows) = (Vec::new(), 0);
+        while rows < FIRST_ROWS
+            && let Some((first, group)) = self.groups.next(IN_FLIGHT)?
+        {
+            let of_group = (first..).zip(group.clone().into_samples());
+            for (number, sample) in of_group {
+                if rows < FIRST_ROWS {
+                    rows += sample.n_rows();
+                    samples.push((number, sample));
+                }
+            }
+            if group.n_samples() > 0 {
+                self.read.push_back((first, group));
+            }
+        }
+        let step = rows.div_ceil(LEARNED_ROWS).max(1);
+        Ok(samples.into_iter().step_by(step).collect())
+    }
+}
+
 /// What filters gave: a list, or one table where the next step would stack it anyway.
 enum Collected {
     List(Vec<Data>),
@@ -593,13 +644,19 @@ impl Run<'_> {
     fn filters(
         &self,
         filters: &[Placed<'_>],
-        groups: &mut Groups<'_, '_>,
+        groups: &mut Ahead<'_, '_>,
         stacks: bool,
         mut observer: Option<&mut Observer<'_>>,
     ) -> Result<Data> {
         let backend = &self.pipeline.backend;
+        let learned = self.learn(filters, groups)?;
+        let filters: &[Placed<'_>] = &filters
+            .iter()
+            .zip(&learned)
+            .map(|(&(step, filter), learned)| (step, learned.as_ref().unwrap_or(filter)))
+            .collect::<Vec<_>>();
         let (batched, rest) = match filters {
-            [first, rest @ ..] if groups.is_table() && first.1.batch_size(backend) > 1 => {
+            [first, rest @ ..] if groups.groups.is_table() && first.1.batch_size(backend) > 1 => {
                 (Some(first), rest)
             }
             _ => (None, filters),
@@ -641,7 +698,7 @@ impl Run<'_> {
         };
         let mut fetch = |size: usize| {
             let group = groups.next(size);
-            total.store(groups.total(), Ordering::Relaxed);
+            total.store(groups.groups.total(), Ordering::Relaxed);
             group
         };
         if matches!(backend, Backend::Cpu) || batched.is_none() {
@@ -671,23 +728,60 @@ impl Run<'_> {
                 next = following?;
             }
         }
-        if done.load(Ordering::Relaxed) == 0 && groups.is_table() {
+        if done.load(Ordering::Relaxed) == 0 && groups.groups.is_table() {
             // Nothing to do, but what follows needs the right columns.
             let empty = filters
                 .iter()
-                .try_fold(groups.empty(), |data, filter| self.filter(filter, data, 0))?;
+                .try_fold(groups.groups.empty(), |data, filter| {
+                    self.filter(filter, data, 0)
+                })?;
             return Ok(Data::List(vec![empty]));
         }
         outputs.finish()
     }
 
-    fn filter(&self, &(step, filter): &Placed<'_>, sample: Data, number: usize) -> Result<Data> {
+    /// What filters that learn became, by samples of the beginning that went through those before them.
+    fn learn(
+        &self,
+        filters: &[Placed<'_>],
+        groups: &mut Ahead<'_, '_>,
+    ) -> Result<Vec<Option<Arc<dyn AnyFilter>>>> {
+        let mut learned = vec![None; filters.len()];
+        let Some(last) = filters.iter().rposition(|(_, filter)| filter.learns()) else {
+            return Ok(learned);
+        };
+        let mut samples = groups.first_samples()?;
+        for (n, placed @ &(step, filter)) in filters[..=last].iter().enumerate() {
+            let start = Instant::now();
+            let mut filter = filter;
+            if filter.learns() {
+                let given = samples.iter().map(|(_, sample)| sample.clone()).collect();
+                learned[n] = filter
+                    .learn(given)
+                    .map_err(|error| self.at_step(step, error))?;
+                filter = learned[n].as_ref().unwrap_or(filter);
+            }
+            if n < last {
+                let apply =
+                    |(number, sample)| Ok((number, self.apply(&(step, filter), sample, number)?));
+                samples = samples.into_par_iter().map(apply).collect::<Result<_>>()?;
+            }
+            self.tallies[placed.0].add(start, 0, 0);
+        }
+        Ok(learned)
+    }
+
+    fn filter(&self, placed: &Placed<'_>, sample: Data, number: usize) -> Result<Data> {
         let (start, rows_in) = (Instant::now(), sample.n_rows());
-        let out = filter
-            .apply(sample, &self.pipeline.context(step, number))
-            .map_err(|error| self.at_step(step, error))?;
-        self.tallies[step].add(start, rows_in, out.n_rows());
+        let out = self.apply(placed, sample, number)?;
+        self.tallies[placed.0].add(start, rows_in, out.n_rows());
         Ok(out)
+    }
+
+    fn apply(&self, &(step, filter): &Placed<'_>, sample: Data, number: usize) -> Result<Data> {
+        filter
+            .apply(sample, &self.pipeline.context(step, number))
+            .map_err(|error| self.at_step(step, error))
     }
 
     /// A batch at once or, should that fail, one sample after another: then the first sample's error counts.

@@ -125,6 +125,23 @@ pub trait Filter: fmt::Debug + Send + Sync + 'static {
         Ok(None)
     }
 
+    /// Whether it [`learn`](Self::learn)s from the beginning of a recording.
+    fn learns(&self) -> bool {
+        false
+    }
+
+    /// The filter with what it learned from samples of a recording's beginning, the same whatever reads or cuts the recording into
+    /// blocks; asked once, before any work, if it [`learns`](Self::learns).
+    ///
+    /// # Errors
+    /// As [`filter`](Self::filter).
+    fn learn(&self, _samples: Vec<Self::Input>) -> Result<Option<Self>>
+    where
+        Self: Sized,
+    {
+        Ok(None)
+    }
+
     /// The work on the list that an earlier filter made of one sample; by default each member on its own.
     ///
     /// # Errors
@@ -383,6 +400,8 @@ pub(super) trait AnyFilter: fmt::Debug + Send + Sync {
     fn kinds(&self) -> (Kind, Kind);
     fn batch_size(&self, backend: &Backend) -> usize;
     fn for_data(&self, data: &Data) -> Result<Option<Arc<dyn AnyFilter>>>;
+    fn learns(&self) -> bool;
+    fn learn(&self, samples: Vec<Data>) -> Result<Option<Arc<dyn AnyFilter>>>;
     /// One sample: a table, or a list that an earlier filter made of it.
     fn apply(&self, sample: Data, context: &Context<'_>) -> Result<Data>;
     /// All samples of a table.
@@ -412,6 +431,16 @@ impl<F: Filter> AnyFilter for F {
 
     fn for_data(&self, data: &Data) -> Result<Option<Arc<dyn AnyFilter>>> {
         let filter = Filter::for_data(self, &F::Input::from_data(data.clone())?)?;
+        Ok(filter.map(|filter| Arc::new(filter) as Arc<dyn AnyFilter>))
+    }
+
+    fn learns(&self) -> bool {
+        Filter::learns(self)
+    }
+
+    fn learn(&self, samples: Vec<Data>) -> Result<Option<Arc<dyn AnyFilter>>> {
+        let samples = samples.into_iter().flat_map(Data::flatten).collect();
+        let filter = Filter::learn(self, typed(samples)?)?;
         Ok(filter.map(|filter| Arc::new(filter) as Arc<dyn AnyFilter>))
     }
 

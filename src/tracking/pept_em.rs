@@ -54,7 +54,8 @@ const FIRST_GAIN: f64 = 0.5;
 pub struct PeptEm {
     max_tracers: usize,
     order: usize,
-    widths: [f64; 2],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    widths: Option<[f64; 2]>,
     narrow_share: f64,
     fit_widths: bool,
     min_gain: f64,
@@ -66,7 +67,7 @@ impl Default for PeptEm {
         Self {
             max_tracers: 1,
             order: 1,
-            widths: WIDTHS,
+            widths: None,
             narrow_share: NARROW_SHARE,
             fit_widths: false,
             min_gain: 25.0,
@@ -92,12 +93,12 @@ impl PeptEm {
     }
 
     /// How a tracer's lines lie around it: the widths (mm, standard deviation per axis) of a narrow and a wide Gaussian, and the
-    /// share of lines in the narrow one. By default 2.35, 6.4 and 0.6, fitted to two recordings of an ADAC Forte; with a share of 1
-    /// it is one Gaussian.
+    /// share of lines in the narrow one; with a share of 1 it is one Gaussian. By default a pipeline learns them from the beginning of
+    /// the recording; where its lines say too little they are those of an ADAC Forte, 2.35, 6.4 and 0.6.
     #[must_use]
     pub fn widths(self, widths: [f64; 2], narrow_share: f64) -> Self {
         Self {
-            widths,
+            widths: Some(widths),
             narrow_share,
             ..self
         }
@@ -126,7 +127,7 @@ impl PeptEm {
     fn model(&self) -> Model {
         Model::new(
             self.order,
-            self.widths,
+            self.widths.unwrap_or(WIDTHS),
             self.narrow_share,
             self.min_gain,
             self.max_error,
@@ -135,8 +136,8 @@ impl PeptEm {
     }
 
     /// The tracers of a sample.
-    fn locate<'a>(&self, lors: &'a Lors) -> Mixture<'a> {
-        let mut mixture = Mixture::new(lors, self.model());
+    fn locate<'a>(&self, lors: &'a Lors, model: Model) -> Mixture<'a> {
+        let mut mixture = Mixture::new(lors, model);
         let mut tried = Vec::new();
         for _ in 0..ROUNDS {
             let crossings = self.crossings(lors, &mixture, &tried);
@@ -168,7 +169,7 @@ impl PeptEm {
         if wanted == 0 {
             return Vec::new();
         }
-        let [narrow, wide] = self.widths;
+        let (narrow, wide) = (mixture.model.narrow(), mixture.model.wide());
         let weights = mixture.left_over();
         let left = |&n: &usize| weights[n / LANES][n % LANES] > 0.5;
         let rows: Vec<usize> = (0..lors.len()).filter(left).collect();
@@ -269,10 +270,22 @@ impl Filter for PeptEm {
         self.model().check()
     }
 
+    fn learns(&self) -> bool {
+        self.widths.is_none() && !self.fit_widths
+    }
+
+    fn learn(&self, samples: Vec<LineData>) -> Result<Option<Self>> {
+        let lors: Vec<Lors> = samples.iter().map(Lors::new).collect();
+        let learned = self
+            .model()
+            .learned_widths(lors.len(), |n, model| self.locate(&lors[n], model));
+        Ok(learned.map(|(widths, share)| self.clone().widths(widths, share)))
+    }
+
     fn filter(&self, sample: LineData, context: &Context<'_>) -> Result<PointData> {
         let model = self.model();
         let lors = Lors::new(&sample);
-        let (known, n_unknown) = self.locate(&lors).estimates();
+        let (known, n_unknown) = self.locate(&lors, model).estimates();
         if n_unknown > 0 {
             tracing::debug!(
                 sample = context.sample,

@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::likelihood::{Lors, Mixture, Model, NARROW_SHARE, WIDTHS};
-use crate::data::{Attribute, LineData, PointData, array_of_rows};
+use crate::data::{Attribute, PointData, array_of_rows};
 use crate::error::{Error, Result};
 use crate::pipeline::{Context, Filter};
 
@@ -16,7 +16,8 @@ use crate::pipeline::{Context, Filter};
 #[serde(deny_unknown_fields, default)]
 pub struct Refine {
     order: usize,
-    widths: [f64; 2],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    widths: Option<[f64; 2]>,
     narrow_share: f64,
     fit_widths: bool,
     min_gain: f64,
@@ -27,7 +28,7 @@ impl Default for Refine {
     fn default() -> Self {
         Self {
             order: 1,
-            widths: WIDTHS,
+            widths: None,
             narrow_share: NARROW_SHARE,
             fit_widths: false,
             min_gain: 12.0,
@@ -49,12 +50,11 @@ impl Refine {
         Self { order, ..self }
     }
 
-    /// How a tracer's lines lie around it: the widths (mm, standard deviation per axis) of a narrow and a wide Gaussian, and the
-    /// share of lines in the narrow one. By default 2.35, 6.4 and 0.6; a share of 1 is one Gaussian.
+    /// How a tracer's lines lie around it, see [`PeptEm::widths`](super::PeptEm::widths); learned by default.
     #[must_use]
     pub fn widths(self, widths: [f64; 2], narrow_share: f64) -> Self {
         Self {
-            widths,
+            widths: Some(widths),
             narrow_share,
             ..self
         }
@@ -82,7 +82,7 @@ impl Refine {
     fn model(&self) -> Model {
         Model::new(
             self.order,
-            self.widths,
+            self.widths.unwrap_or(WIDTHS),
             self.narrow_share,
             self.min_gain,
             self.max_error,
@@ -91,17 +91,31 @@ impl Refine {
     }
 }
 
-/// A sample's lines: the attribute, and whether it is only those of points, which may repeat.
-fn lines_of(points: &PointData) -> Option<(&LineData, bool)> {
+/// A sample's lines: an attribute.
+fn lors_of(points: &PointData) -> Option<Lors> {
     let attribute = |name: &str| match points.attributes().get(name) {
         Some(Attribute::Lines(lines)) => Some(lines),
         _ => None,
     };
     if let Some(lines) = attribute("_sample") {
-        return Some((lines, false));
+        return Some(Lors::new(lines));
     }
     let lines = attribute("_lines")?;
-    Some((lines, lines.column_index("row").is_some()))
+    // Those of points may repeat.
+    Some(match lines.column_index("row") {
+        Some(_) => Lors::of_distinct(lines),
+        None => Lors::new(lines),
+    })
+}
+
+/// The tracers that points go to.
+fn settled<'a>(points: &PointData, lors: &'a Lors, model: Model) -> Mixture<'a> {
+    let mut mixture = Mixture::new(lors, model);
+    for (n, row) in points.rows().rows().into_iter().enumerate() {
+        mixture.add(n, lors.path(row[0], [row[1], row[2], row[3]], [0.0; 3]));
+    }
+    mixture.settle();
+    mixture
 }
 
 impl Filter for Refine {
@@ -110,6 +124,21 @@ impl Filter for Refine {
 
     fn check(&self) -> Result<()> {
         self.model().check()
+    }
+
+    fn learns(&self) -> bool {
+        self.widths.is_none() && !self.fit_widths
+    }
+
+    fn learn(&self, samples: Vec<PointData>) -> Result<Option<Self>> {
+        let with_lines = |points: PointData| {
+            let lors = lors_of(&points).filter(|_| points.n_rows() > 0)?;
+            Some((points, lors))
+        };
+        let samples: Vec<(PointData, Lors)> = samples.into_iter().filter_map(with_lines).collect();
+        let locate = |n: usize, model| settled(&samples[n].0, &samples[n].1, model);
+        let learned = self.model().learned_widths(samples.len(), locate);
+        Ok(learned.map(|(widths, share)| self.clone().widths(widths, share)))
     }
 
     fn filter(&self, sample: PointData, context: &Context<'_>) -> Result<PointData> {
@@ -126,21 +155,12 @@ impl Filter for Refine {
         }
         let mut rows = Vec::new();
         if sample.n_rows() > 0 {
-            let Some((lines, may_repeat)) = lines_of(&sample) else {
+            let Some(lors) = lors_of(&sample) else {
                 return Err(Error::Columns(
                     "no lines to refine points with: Cutpoints with indices (append_indices = true) keep them".into(),
                 ));
             };
-            let lors = if may_repeat {
-                Lors::of_distinct(lines)
-            } else {
-                Lors::new(lines)
-            };
-            let mut mixture = Mixture::new(&lors, model);
-            for (n, row) in sample.rows().rows().into_iter().enumerate() {
-                mixture.add(n, lors.path(row[0], [row[1], row[2], row[3]], [0.0; 3]));
-            }
-            mixture.settle();
+            let mixture = settled(&sample, &lors, model);
             let (mut known, _) = mixture.estimates();
             let n_left_out = sample.n_rows() - known.len();
             if n_left_out > 0 {
@@ -172,6 +192,7 @@ mod tests {
     use ndarray::{Array2, array};
 
     use super::*;
+    use crate::data::LineData;
     use crate::tracking::PeptEm;
     use crate::tracking::likelihood::simulated::{Tracer, lines};
 

@@ -6,7 +6,7 @@ use std::mem::replace;
 use fearless_simd::dispatch;
 
 use super::dense::{damp, fill};
-use super::density::Density;
+use super::density::{Density, Spreads};
 use super::lors::{Lors, Path, distance, length};
 use super::model::Model;
 use super::near::{Near, Sums, Tracer};
@@ -33,15 +33,11 @@ const PRIOR_LINES: f64 = 1.0;
 /// Tracers that are solved for together, at most.
 const MOST_COUPLED: usize = 12;
 
-/// Fitted widths and shares stay within these limits.
-const WIDTHS: [f64; 2] = [0.2, 50.0];
-const SHARES: [f64; 2] = [0.05, 0.95];
-
 /// Tracers and a background over the lines of a sample.
 #[derive(Clone, Debug)]
 pub(in crate::tracking) struct Mixture<'a> {
     pub(super) lors: &'a Lors,
-    pub(super) model: Model,
+    pub(in crate::tracking) model: Model,
     pub(super) density: Density,
     pub(super) order: usize,
     pub(super) tracers: Vec<Tracer>,
@@ -219,7 +215,7 @@ impl<'a> Mixture<'a> {
         let all: Vec<Sums> = self.tracers.iter().map(sums).collect();
         let mut converged = true;
         if self.model.fit_widths {
-            let density = self.fitted_density();
+            let density = self.spreads().density().unwrap_or(self.density);
             converged = density.change(&self.density) < SETTLED;
             self.density = density;
         }
@@ -313,33 +309,26 @@ impl<'a> Mixture<'a> {
         norm(difference(*a, *b))
     }
 
-    /// The M step for widths and shares, of all tracers together.
-    fn fitted_density(&self) -> Density {
+    /// Responsibilities of the two Gaussians for all lines, and sums of squared distances that these weigh; after [`expect`](Self::expect).
+    pub(super) fn spreads(&self) -> Spreads {
+        let mut spreads = Spreads::default();
         let ([j1, j2], [_, wide]) = (self.density.rates, self.density.peaks);
         if wide <= 0.0 || (j1 - j2).abs() < 1e-6 * j1 {
-            return self.density;
+            return spreads;
         }
-        // Responsibilities, and times the squared distance, of the narrow and the wide Gaussian.
-        let (mut weights, mut squares) = ([0.0; 2], [0.0; 2]);
         for tracer in &self.tracers {
             for view in &tracer.near.views {
                 for k in 0..LANES {
                     let scale = tracer.count * view.inverse[k];
                     let narrow = (view.h[k] - j2 * view.g[k]) / (j1 - j2);
                     for (n, g) in [narrow, view.g[k] - narrow].into_iter().enumerate() {
-                        weights[n] += scale * g;
-                        squares[n] += scale * g * view.squared[k];
+                        spreads.weights[n] += scale * g;
+                        spreads.squares[n] += scale * g * view.squared[k];
                     }
                 }
             }
         }
-        let share = weights[0] / (weights[0] + weights[1]);
-        let width = |n: usize| (0.5 * squares[n] / weights[n]).sqrt();
-        if !(share > 0.0 && width(0) > 0.0 && width(1) > 0.0) {
-            return self.density;
-        }
-        let widths = [0, 1].map(|n| width(n).clamp(WIDTHS[0], WIDTHS[1]));
-        Density::new(widths, share.clamp(SHARES[0], SHARES[1]))
+        spreads
     }
 
     /// The background's responsibility for each line, in packs; after [`converge`](Self::converge).

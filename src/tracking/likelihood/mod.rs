@@ -11,6 +11,7 @@
 mod dense;
 mod density;
 mod estimate;
+mod learn;
 mod lors;
 mod mixture;
 mod model;

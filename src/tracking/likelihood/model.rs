@@ -20,7 +20,7 @@ pub(in crate::tracking) struct Model {
     pub(super) widths: [f64; 2],
     pub(super) narrow_share: f64,
     pub(super) fit_widths: bool,
-    min_gain: f64,
+    pub(super) min_gain: f64,
     pub(super) max_error: f64,
 }
 
@@ -87,11 +87,11 @@ impl Model {
         self.min_gain + GAIN_PER_ORDER * self.order as f64
     }
 
-    pub(super) fn narrow(&self) -> f64 {
+    pub(in crate::tracking) fn narrow(&self) -> f64 {
         self.widths[0]
     }
 
-    pub(super) fn wide(&self) -> f64 {
+    pub(in crate::tracking) fn wide(&self) -> f64 {
         self.widths[1]
     }
 
