@@ -158,7 +158,8 @@ impl PeptEm {
             }
         }
         mixture.settle();
-        while mixture.tracers().len() < self.max_tracers && mixture.split_one() {}
+        let mut tried = Vec::new();
+        while mixture.tracers().len() < self.max_tracers && mixture.split_one(&mut tried) {}
         mixture
     }
 

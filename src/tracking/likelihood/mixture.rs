@@ -9,7 +9,7 @@ use super::dense::{damp, fill};
 use super::density::{Density, Spreads};
 use super::lors::{Lors, Path, distance, length};
 use super::model::Model;
-use super::near::{Near, Sums, Tracer};
+use super::near::{Near, Sums, Tracer, View};
 use super::simd::{look, sums};
 use super::{COUPLED, LANES, UNKNOWNS};
 use crate::linear_algebra::{backward, difference, factorize, forward, norm};
@@ -29,6 +29,9 @@ const SETTLED: f64 = 1e-3;
 
 /// Lines that the background is given beforehand, so that it is never zero.
 const PRIOR_LINES: f64 = 1.0;
+
+/// The largest part of its distance by which a line is taken to have drawn a path to itself.
+const MOST_DRAWN: f64 = 0.9;
 
 /// Tracers that are solved for together, at most.
 const MOST_COUPLED: usize = 12;
@@ -51,6 +54,10 @@ pub(in crate::tracking) struct Mixture<'a> {
     owners_are_current: bool,
     /// f of the lines near several tracers.
     pub(super) totals: Vec<f64>,
+    /// What tracers that are not looked at add to f of each line; empty if there are none.
+    pub(super) others: Vec<f64>,
+    /// Lines within so far of a tracer (mm) are its own.
+    pub(super) reach: f64,
 }
 
 impl<'a> Mixture<'a> {
@@ -68,6 +75,8 @@ impl<'a> Mixture<'a> {
             owners: vec![0; lors.len()],
             owners_are_current: false,
             totals: vec![0.0; lors.len()],
+            others: Vec::new(),
+            reach: REACH * model.wide(),
         }
     }
 
@@ -75,14 +84,56 @@ impl<'a> Mixture<'a> {
         &self.tracers
     }
 
-    pub(super) fn reach(&self) -> f64 {
-        REACH * self.model.wide()
+    /// Looks at lines within `reach` (mm) of tracers.
+    pub(super) fn widen(&mut self, reach: f64) {
+        self.reach = reach;
+        for tracer in &mut self.tracers {
+            tracer.near.path[0] = [f64::INFINITY; 3];
+        }
+        self.has_changed();
+    }
+
+    /// Some of the tracers, all others as they are.
+    pub(super) fn part(&self, members: &[usize]) -> Self {
+        let mut others = vec![0.0; self.lors.len()];
+        for (n, tracer) in self.tracers.iter().enumerate() {
+            if !members.contains(&n) {
+                for (n, &row) in tracer.near.rows.iter().enumerate() {
+                    others[row as usize] += tracer.count * tracer.near.g(n);
+                }
+            }
+        }
+        let mut part = Self {
+            tracers: members.iter().map(|&n| self.tracers[n].clone()).collect(),
+            background_is_fixed: true,
+            owners: vec![0; self.lors.len()],
+            totals: vec![0.0; self.lors.len()],
+            others,
+            ..*self
+        };
+        part.has_changed();
+        part
+    }
+
+    /// Puts a part in the place of its members.
+    pub(super) fn replace(&mut self, members: &[usize], part: Self) {
+        let mut n = 0;
+        self.tracers.retain(|_| {
+            n += 1;
+            !members.contains(&(n - 1))
+        });
+        self.tracers.extend(part.tracers);
+        self.has_changed();
+    }
+
+    pub(super) fn other(&self, row: u32) -> f64 {
+        self.others.get(row as usize).copied().unwrap_or(0.0)
     }
 
     /// Adds a tracer; its count is at first half the lines near it.
     pub(in crate::tracking) fn add(&mut self, origin: usize, path: Path) {
         let mut near = Near::default();
-        near.select(self.lors, &path, self.reach() + MARGIN);
+        near.select(self.lors, &path, self.reach + MARGIN);
         let count = 0.5 * near.rows.len() as f64;
         if self.tracers.is_empty() {
             self.background = self.per_area(count);
@@ -112,7 +163,7 @@ impl<'a> Mixture<'a> {
 
     /// Lines in the surroundings of all tracers, per mm^2.
     fn per_area(&self, lines: f64) -> f64 {
-        let area = PI * self.reach() * self.reach() * self.tracers.len().max(1) as f64;
+        let area = PI * self.reach * self.reach * self.tracers.len().max(1) as f64;
         (lines + PRIOR_LINES) / area
     }
 
@@ -131,7 +182,7 @@ impl<'a> Mixture<'a> {
         if replace(&mut self.is_current, true) {
             return;
         }
-        let margin = self.reach() + MARGIN;
+        let margin = self.reach + MARGIN;
         for tracer in &mut self.tracers {
             if distance(&tracer.path, &tracer.near.path) >= MARGIN {
                 tracer.near.select(self.lors, &tracer.path, margin);
@@ -159,7 +210,8 @@ impl<'a> Mixture<'a> {
         }
         for tracer in &self.tracers {
             for &(_, row) in &tracer.near.shared {
-                self.totals[row as usize] = background;
+                self.totals[row as usize] =
+                    background + self.others.get(row as usize).unwrap_or(&0.0);
             }
         }
         for tracer in &self.tracers {
@@ -180,7 +232,13 @@ impl<'a> Mixture<'a> {
         if replace(&mut self.owners_are_current, true) {
             return;
         }
-        self.owners.fill(0);
+        if self.others.is_empty() {
+            self.owners.fill(0);
+        } else {
+            for (owners, &other) in self.owners.iter_mut().zip(&self.others) {
+                *owners = u8::from(other > 0.0);
+            }
+        }
         for tracer in &self.tracers {
             for &row in &tracer.near.rows {
                 let owners = &mut self.owners[row as usize];
@@ -197,8 +255,7 @@ impl<'a> Mixture<'a> {
 
     /// With the exact second derivative, or with that of complete data.
     pub(super) fn sums(&self, tracer: &Tracer, exact: bool) -> Sums {
-        let (level, near, count, reach) =
-            (self.lors.level, &tracer.near, tracer.count, self.reach());
+        let (level, near, count, reach) = (self.lors.level, &tracer.near, tracer.count, self.reach);
         match self.order {
             0 => dispatch!(level, simd => sums::<_, 0>(simd, near, count, reach, exact)),
             1 => dispatch!(level, simd => sums::<_, 1>(simd, near, count, reach, exact)),
@@ -316,14 +373,24 @@ impl<'a> Mixture<'a> {
         if wide <= 0.0 || (j1 - j2).abs() < 1e-6 * j1 {
             return spreads;
         }
-        for tracer in &self.tracers {
-            for view in &tracer.near.views {
+        let unknowns = 3.0 * (self.order + 1) as f64;
+        for Tracer { count, near, .. } in &self.tracers {
+            let pull = |view: &View, k: usize| count * view.h[k] * view.inverse[k];
+            let pulls = near
+                .views
+                .iter()
+                .flat_map(|view| (0..LANES).map(|k| pull(view, k)));
+            // A line draws the path to itself: the path's covariance over that of the line, each in two dimensions.
+            let leverage = 0.5 * unknowns / pulls.sum::<f64>();
+            for view in &near.views {
                 for k in 0..LANES {
-                    let scale = tracer.count * view.inverse[k];
+                    let scale = count * view.inverse[k];
                     let narrow = (view.h[k] - j2 * view.g[k]) / (j1 - j2);
+                    let drawn = (leverage * pull(view, k)).min(MOST_DRAWN);
+                    let squared = view.squared[k] / (1.0 - drawn);
                     for (n, g) in [narrow, view.g[k] - narrow].into_iter().enumerate() {
                         spreads.weights[n] += scale * g;
-                        spreads.squares[n] += scale * g * view.squared[k];
+                        spreads.squares[n] += scale * g * squared;
                     }
                 }
             }

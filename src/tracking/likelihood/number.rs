@@ -17,7 +17,7 @@ const GAIN_OF_TWO: f64 = 0.5;
 const FACTORS: usize = 30;
 const LARGEST_RATIO: f64 = 1e9;
 
-impl<'a> Mixture<'a> {
+impl Mixture<'_> {
     /// Puts one tracer in the place of two.
     fn merge(&mut self, a: usize, b: usize) {
         let other = self.tracers.remove(a.max(b));
@@ -49,7 +49,7 @@ impl<'a> Mixture<'a> {
         split
     }
 
-    /// The log likelihood, less that of the background alone; after [`converge`](Self::converge).
+    /// The log likelihood, less that without these tracers; after [`converge`](Self::converge).
     pub(super) fn log_likelihood(&self) -> f64 {
         let mut logarithm = Logarithm::default();
         let mut counts = 0.0;
@@ -57,7 +57,8 @@ impl<'a> Mixture<'a> {
         for tracer in &self.tracers {
             for (n, &row) in tracer.near.rows.iter().enumerate() {
                 if !replace(&mut seen[row as usize], true) {
-                    logarithm.factor(1.0 / (self.background * tracer.near.inverse(n)));
+                    let without = self.background + self.other(row);
+                    logarithm.factor(1.0 / (without * tracer.near.inverse(n)));
                 }
             }
             counts += tracer.count;
@@ -97,18 +98,8 @@ impl<'a> Mixture<'a> {
                     self.merge(a, b);
                     return true;
                 }
-                if apart < COUPLED * self.model.wide() {
-                    let mut merged = self.clone();
-                    merged.background_is_fixed = true;
-                    merged.merge(a, b);
-                    merged.converge(STEPS);
-                    if self.log_likelihood() - merged.log_likelihood()
-                        < GAIN_OF_TWO * self.model.gain()
-                    {
-                        merged.background_is_fixed = false;
-                        *self = merged;
-                        return true;
-                    }
+                if apart < COUPLED * self.model.wide() && self.merge_if_one(b, a) {
+                    return true;
                 }
             }
         }
@@ -121,31 +112,58 @@ impl<'a> Mixture<'a> {
         true
     }
 
+    /// Puts one tracer in the place of two, unless the likelihood loses too much.
+    fn merge_if_one(&mut self, a: usize, b: usize) -> bool {
+        let members = self.around(&[a, b]);
+        let mut two = self.part(&members);
+        two.expect();
+        let mut one = two.clone();
+        one.merge(0, 1);
+        one.converge(STEPS);
+        let gain = two.log_likelihood() - one.log_likelihood();
+        let is_one = gain < GAIN_OF_TWO * self.model.gain();
+        if is_one {
+            self.replace(&members, one);
+        }
+        is_one
+    }
+
+    /// Tracers that some move together with, these first.
+    fn around(&self, some: &[usize]) -> Vec<usize> {
+        let limit = COUPLED * self.model.wide();
+        let is_near =
+            |n: &usize| !some.contains(n) && some.iter().any(|&m| self.apart(m, *n) < limit);
+        let near = (0..self.tracers.len()).filter(is_near);
+        some.iter().copied().chain(near).collect()
+    }
+
     /// Two tracers in place of one whose lines are spread too far, if that gains enough; after [`settle`](Self::settle).
-    pub(in crate::tracking) fn split_one(&mut self) -> bool {
+    pub(in crate::tracking) fn split_one(&mut self, tried: &mut Vec<[f64; 3]>) -> bool {
         /// Standard deviations of spread that are worth a try.
         const WORTH: f64 = 2.5;
         /// How far lines are moved by the first guess, in narrow widths.
         const FIRST: f64 = 1.2;
-        let before = self.log_likelihood();
         for n in 0..self.tracers.len() {
             let Some((e, excess)) = self.spread(&self.tracers[n]) else {
                 continue;
             };
-            if excess < WORTH {
+            let place = self.tracers[n].path[0];
+            if excess < WORTH || tried.contains(&place) {
                 continue;
             }
-            let mut split = self.split(n, e.map(|e| FIRST * self.model.narrow() * e));
-            split.background_is_fixed = true;
-            split.converge(STEPS);
-            let gains = split.log_likelihood() - before >= GAIN_OF_TWO * self.model.gain();
-            let chance = |tracer| split.is_chance(tracer, GAIN_OF_TWO);
-            if gains && !split.tracers.iter().any(chance) {
-                split.background_is_fixed = false;
-                split.converge(STEPS);
-                *self = split;
+            let members = self.around(&[n]);
+            let mut one = self.part(&members);
+            one.expect();
+            let mut two = one.split(0, e.map(|e| FIRST * self.model.narrow() * e));
+            two.converge(STEPS);
+            let gain = two.log_likelihood() - one.log_likelihood();
+            let chance = |tracer| two.is_chance(tracer, GAIN_OF_TWO);
+            if gain >= GAIN_OF_TWO * self.model.gain() && !two.tracers.iter().any(chance) {
+                self.replace(&members, two);
+                self.converge(STEPS);
                 return true;
             }
+            tried.push(place);
         }
         false
     }

@@ -1,0 +1,106 @@
+//! How a recording's lines lie around its tracers, from its beginning.
+
+use rayon::prelude::*;
+
+use super::density::{Density, Spreads};
+use super::mixture::Mixture;
+use super::model::{Model, NARROW_SHARE, WIDTHS};
+
+/// Where the search begins: lines of an ADAC Forte, and those of a ring of crystals.
+const STARTS: [([f64; 2], f64); 2] = [(WIDTHS, NARROW_SHARE), ([1.3, 3.0], 0.85)];
+
+/// Lines so near (mm) are looked at, whatever the widths: likelihoods are compared.
+const REACH: f64 = 38.4;
+
+const STEPS: usize = 60;
+
+/// So small a change (as a share) is the last.
+const SETTLED: f64 = 5e-4;
+
+/// Fewer lines of tracers say too little.
+const FEWEST_LINES: f64 = 2000.0;
+
+impl Model {
+    /// The widths (mm) that fit `n` samples best, whose tracers `locate` finds, and the share of the narrow one; `None` if the samples
+    /// say too little.
+    ///
+    /// Tracers are located with the widths so far, then widths, paths and counts are fitted together.
+    pub(in crate::tracking) fn learned_widths<'a>(
+        &self,
+        n: usize,
+        locate: impl Fn(usize, Self) -> Mixture<'a> + Sync,
+    ) -> Option<([f64; 2], f64)> {
+        let fits = STARTS.map(|(widths, share)| self.fitted(widths, share, n, &locate));
+        let fits = fits.into_iter().flatten();
+        let (first, _) = fits.reduce(|a, b| if b.1 > a.1 { b } else { a })?;
+        // Tracers that were one may be two by now.
+        let (([narrow, wide], share), _) = self.fitted(first.0, first.1, n, &locate)?;
+        tracing::info!(
+            "widths of a tracer's lines: {narrow:.2} mm ({:.0} %) and {wide:.2} mm",
+            100.0 * share
+        );
+        Some(([narrow, wide], share))
+    }
+
+    /// From one start, and the log likelihood that was gained.
+    fn fitted<'a>(
+        &self,
+        widths: [f64; 2],
+        narrow_share: f64,
+        n: usize,
+        locate: &(impl Fn(usize, Model) -> Mixture<'a> + Sync),
+    ) -> Option<(([f64; 2], f64), f64)> {
+        let model = Self {
+            widths,
+            narrow_share,
+            fit_widths: false,
+            ..*self
+        };
+        let mut samples: Vec<Mixture<'a>> =
+            (0..n).into_par_iter().map(|n| locate(n, model)).collect();
+        for sample in &mut samples {
+            sample.widen(REACH);
+        }
+        let density = fit_density(&mut samples, Density::new(widths, narrow_share))?;
+        let gains = samples.iter_mut().map(|sample| {
+            sample.expect();
+            sample.log_likelihood() - sample.tracers().len() as f64 * model.gain()
+        });
+        let fit = (density.widths(), gains.sum());
+        tracing::debug!(?fit, "widths");
+        Some(fit)
+    }
+}
+
+/// Widths, paths and counts of all samples together.
+fn fit_density(samples: &mut [Mixture<'_>], mut density: Density) -> Option<Density> {
+    for _ in 0..STEPS {
+        let spreads: Vec<Spreads> = samples
+            .par_iter_mut()
+            .map(|sample| {
+                sample.expect();
+                let spreads = sample.spreads();
+                sample.step();
+                spreads
+            })
+            .collect();
+        let mut sum = Spreads::default();
+        for spreads in spreads {
+            sum += spreads;
+        }
+        if sum.weights[0] + sum.weights[1] < FEWEST_LINES {
+            return None;
+        }
+        let next = sum.density()?;
+        let change = next.change(&density);
+        density = next;
+        for sample in &mut *samples {
+            sample.density = density;
+            sample.is_current = false;
+        }
+        if change < SETTLED {
+            break;
+        }
+    }
+    Some(density)
+}
