@@ -19,9 +19,10 @@ use crate::error::{Error, Result};
 const IN_FLIGHT: usize = 512;
 
 /// Filters learn from the first samples with so many rows, each row counted as often as samples have it, and of these from some with so
-/// many rows, evenly spaced.
+/// many rows, evenly spaced; if those say too little, from as many that follow, several times.
 const FIRST_ROWS: usize = 100_000;
 const LEARNED_ROWS: usize = 25_000;
+const BEGINNINGS: usize = 10;
 
 /// How far a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +79,9 @@ impl Tally {
         self.rows_out.fetch_add(rows_out, Ordering::Relaxed);
     }
 }
+
+/// What a filter became that learned.
+type Learned = Option<Arc<dyn AnyFilter>>;
 
 /// A filter, with its place in the pipeline.
 type Placed<'a> = (usize, &'a Arc<dyn AnyFilter>);
@@ -536,6 +540,8 @@ impl<'a> Groups<'a, '_> {
 /// Groups of samples, of which some were read ahead.
 struct Ahead<'a, 'b> {
     read: VecDeque<(usize, Data)>,
+    /// Samples of these that nothing was learned from yet.
+    ahead: VecDeque<(usize, Data)>,
     groups: Groups<'a, 'b>,
 }
 
@@ -543,6 +549,7 @@ impl<'a, 'b> Ahead<'a, 'b> {
     fn of(groups: Groups<'a, 'b>) -> Self {
         Self {
             read: VecDeque::new(),
+            ahead: VecDeque::new(),
             groups,
         }
     }
@@ -555,19 +562,20 @@ impl<'a, 'b> Ahead<'a, 'b> {
         }
     }
 
-    /// Samples of the beginning, with their numbers, that [`next`](Self::next) gives again.
-    fn first_samples(&mut self) -> Result<Vec<(usize, Data)>> {
+    /// Samples of the next rows, with their numbers, that [`next`](Self::next) gives again.
+    fn next_samples(&mut self) -> Result<Vec<(usize, Data)>> {
         let (mut samples, mut rows) = (Vec::new(), 0);
-        while rows < FIRST_ROWS
-            && let Some((first, group)) = self.groups.next(IN_FLIGHT)?
-        {
-            let of_group = (first..).zip(group.clone().into_samples());
-            for (number, sample) in of_group {
-                if rows < FIRST_ROWS {
-                    rows += sample.n_rows();
-                    samples.push((number, sample));
-                }
+        while rows < FIRST_ROWS {
+            if let Some((number, sample)) = self.ahead.pop_front() {
+                rows += sample.n_rows();
+                samples.push((number, sample));
+                continue;
             }
+            let Some((first, group)) = self.groups.next(IN_FLIGHT)? else {
+                break;
+            };
+            self.ahead
+                .extend((first..).zip(group.clone().into_samples()));
             if group.n_samples() > 0 {
                 self.read.push_back((first, group));
             }
@@ -650,6 +658,7 @@ impl Run<'_> {
     ) -> Result<Data> {
         let backend = &self.pipeline.backend;
         let learned = self.learn(filters, groups)?;
+        groups.ahead.clear();
         let filters: &[Placed<'_>] = &filters
             .iter()
             .zip(&learned)
@@ -740,35 +749,50 @@ impl Run<'_> {
         outputs.finish()
     }
 
-    /// What filters that learn became, by samples of the beginning that went through those before them.
-    fn learn(
-        &self,
-        filters: &[Placed<'_>],
-        groups: &mut Ahead<'_, '_>,
-    ) -> Result<Vec<Option<Arc<dyn AnyFilter>>>> {
+    /// What filters that learn became: from the beginning or, where that says too little, from what follows it.
+    fn learn(&self, filters: &[Placed<'_>], groups: &mut Ahead<'_, '_>) -> Result<Vec<Learned>> {
         let mut learned = vec![None; filters.len()];
-        let Some(last) = filters.iter().rposition(|(_, filter)| filter.learns()) else {
-            return Ok(learned);
-        };
-        let mut samples = groups.first_samples()?;
-        for (n, placed @ &(step, filter)) in filters[..=last].iter().enumerate() {
+        for _ in 0..BEGINNINGS {
+            let wanting = |((_, filter), learned): (&Placed<'_>, &Learned)| {
+                filter.learns() && learned.is_none()
+            };
+            let Some(last) = filters.iter().zip(&learned).rposition(wanting) else {
+                break;
+            };
+            let samples = groups.next_samples()?;
+            if samples.is_empty() {
+                break;
+            }
+            self.learn_from(samples, &filters[..=last], &mut learned)?;
+        }
+        Ok(learned)
+    }
+
+    /// Filters that learn, from samples that went through those before them.
+    fn learn_from(
+        &self,
+        mut samples: Vec<(usize, Data)>,
+        filters: &[Placed<'_>],
+        learned: &mut [Learned],
+    ) -> Result<()> {
+        let last = filters.len() - 1;
+        for (n, &(step, filter)) in filters.iter().enumerate() {
             let start = Instant::now();
-            let mut filter = filter;
-            if filter.learns() {
+            if filter.learns() && learned[n].is_none() {
                 let given = samples.iter().map(|(_, sample)| sample.clone()).collect();
                 learned[n] = filter
                     .learn(given)
                     .map_err(|error| self.at_step(step, error))?;
-                filter = learned[n].as_ref().unwrap_or(filter);
             }
             if n < last {
+                let filter = learned[n].as_ref().unwrap_or(filter);
                 let apply =
                     |(number, sample)| Ok((number, self.apply(&(step, filter), sample, number)?));
                 samples = samples.into_par_iter().map(apply).collect::<Result<_>>()?;
             }
-            self.tallies[placed.0].add(start, 0, 0);
+            self.tallies[step].add(start, 0, 0);
         }
-        Ok(learned)
+        Ok(())
     }
 
     fn filter(&self, placed: &Placed<'_>, sample: Data, number: usize) -> Result<Data> {

@@ -29,8 +29,8 @@ const APART: f64 = 5.0;
 const APART_FROM_TRIED: f64 = 1.5;
 /// No more tracers are looked for than there could be with so many lines each.
 const LEAST_LINES: usize = 6;
-/// Times that tracers are looked for, and steps that show whether there is one.
-const ROUNDS: usize = 4;
+/// Times that tracers are looked for in vain before no more are, and steps that show whether there is one.
+const FRUITLESS: usize = 3;
 const FIRST_STEPS: usize = 5;
 /// The share of its gain that a tracer must have after these.
 const FIRST_GAIN: f64 = 0.5;
@@ -139,7 +139,8 @@ impl PeptEm {
     fn locate<'a>(&self, lors: &'a Lors, model: Model) -> Mixture<'a> {
         let mut mixture = Mixture::new(lors, model);
         let mut tried = Vec::new();
-        for _ in 0..ROUNDS {
+        let mut fruitless = 0;
+        while fruitless < FRUITLESS {
             let crossings = self.crossings(lors, &mixture, &tried);
             if crossings.is_empty() {
                 break;
@@ -149,6 +150,8 @@ impl PeptEm {
                 mixture.add(n, [x, [0.0; 3], [0.0; 3]]);
             }
             mixture.converge(FIRST_STEPS);
+            let n_new = crossings.len();
+            let n_tried = tried.len();
             for n in (0..mixture.tracers().len()).rev() {
                 let tracer = &mixture.tracers()[n];
                 if mixture.is_chance(tracer, FIRST_GAIN) {
@@ -156,6 +159,7 @@ impl PeptEm {
                     mixture.remove(n);
                 }
             }
+            fruitless += usize::from(tried.len() - n_tried >= n_new);
         }
         mixture.settle();
         let mut tried = Vec::new();

@@ -30,11 +30,11 @@ impl Model {
         n: usize,
         locate: impl Fn(usize, Self) -> Mixture<'a> + Sync,
     ) -> Option<([f64; 2], f64)> {
-        let fits = STARTS.map(|(widths, share)| self.fitted(widths, share, n, &locate));
-        let fits = fits.into_iter().flatten();
-        let (first, _) = fits.reduce(|a, b| if b.1 > a.1 { b } else { a })?;
+        let fits = STARTS.map(|start| self.fitted(start, n, &locate));
+        let better = |a: Fit, b: Fit| if b.gain_over(&a, self) > 0.0 { b } else { a };
+        let best = fits.into_iter().flatten().reduce(better)?;
         // Tracers that were one may be two by now.
-        let (([narrow, wide], share), _) = self.fitted(first.0, first.1, n, &locate)?;
+        let ([narrow, wide], share) = self.fitted(best.widths, n, &locate)?.widths;
         tracing::info!(
             "widths of a tracer's lines: {narrow:.2} mm ({:.0} %) and {wide:.2} mm",
             100.0 * share
@@ -42,14 +42,13 @@ impl Model {
         Some(([narrow, wide], share))
     }
 
-    /// From one start, and the log likelihood that was gained.
     fn fitted<'a>(
         &self,
-        widths: [f64; 2],
-        narrow_share: f64,
+        start: ([f64; 2], f64),
         n: usize,
         locate: &(impl Fn(usize, Model) -> Mixture<'a> + Sync),
-    ) -> Option<(([f64; 2], f64), f64)> {
+    ) -> Option<Fit> {
+        let (widths, narrow_share) = start;
         let model = Self {
             widths,
             narrow_share,
@@ -62,13 +61,39 @@ impl Model {
             sample.widen(REACH);
         }
         let density = fit_density(&mut samples, Density::new(widths, narrow_share))?;
-        let gains = samples.iter_mut().map(|sample| {
-            sample.expect();
-            sample.log_likelihood() - sample.tracers().len() as f64 * model.gain()
-        });
-        let fit = (density.widths(), gains.sum());
-        tracing::debug!(?fit, "widths");
+        let fit = Fit {
+            widths: density.widths(),
+            n_tracers: samples.iter().map(|sample| sample.tracers().len()).sum(),
+            densities: samples.iter_mut().map(Mixture::densities).collect(),
+        };
+        tracing::debug!(?start, widths = ?fit.widths, fit.n_tracers, "widths are learned");
         Some(fit)
+    }
+}
+
+/// Widths from one start.
+struct Fit {
+    widths: ([f64; 2], f64),
+    n_tracers: usize,
+    /// Of each sample those of its lines near tracers (per mm^2), and that of the background.
+    densities: Vec<(Vec<Option<f64>>, f64)>,
+}
+
+impl Fit {
+    /// What the log likelihood of lines near the tracers of either gains, less what tracers must.
+    fn gain_over(&self, other: &Self, model: &Model) -> f64 {
+        let mut gain = (other.n_tracers as f64 - self.n_tracers as f64) * model.gain();
+        for ((a, in_a), (b, in_b)) in self.densities.iter().zip(&other.densities) {
+            // Without tracers, the other's background is as good as any.
+            let in_a = if *in_a > 0.0 { *in_a } else { *in_b };
+            let in_b = if *in_b > 0.0 { *in_b } else { in_a };
+            for (a, b) in a.iter().zip(b) {
+                if a.is_some() || b.is_some() {
+                    gain += libm::log(a.unwrap_or(in_a) / b.unwrap_or(in_b));
+                }
+            }
+        }
+        gain
     }
 }
 

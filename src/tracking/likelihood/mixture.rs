@@ -398,6 +398,18 @@ impl<'a> Mixture<'a> {
         spreads
     }
 
+    /// Densities of the lines near tracers, and that of the background (per mm^2).
+    pub(super) fn densities(&mut self) -> (Vec<Option<f64>>, f64) {
+        self.expect();
+        let mut densities = vec![None; self.lors.len()];
+        for Tracer { near, .. } in &self.tracers {
+            for (n, &row) in near.rows.iter().enumerate() {
+                densities[row as usize] = Some(1.0 / near.inverse(n));
+            }
+        }
+        (densities, self.background)
+    }
+
     /// The background's responsibility for each line, in packs; after [`converge`](Self::converge).
     pub(in crate::tracking) fn left_over(&self) -> Vec<[f64; LANES]> {
         let mut weights = vec![[1.0; LANES]; self.lors.packs.len()];
