@@ -133,8 +133,14 @@ fn blocks(backend: &Backend) {
     let (birmingham, _) = recipe_of_one("birmingham");
     let ends_in_a_filter = Pipeline::new().then(Cutpoints::new(0.2));
     let (production, _) = recipe_of_one("production");
+    let (pept_em, _) = recipe("pept-em", 2.0);
+    let step = Pipeline::new().then(Begins);
     for (pipeline, sampling) in [
         (&pept_ml, count),
+        // 4,000 lines are too few to learn widths from, those of the samples are enough.
+        (&pept_em, Sampling::count(400).overlap(380)),
+        // The first beginning says nothing.
+        (&step, Sampling::count(3_000).overlap(2_990)),
         (&pept_ml, Sampling::time(7.0).overlap_time(5.0)),
         (&birmingham, Sampling::adaptive(5.0, 90).overlap_time(1.0)),
         (&birmingham, Sampling::count(40).overlap(-33)),
@@ -170,6 +176,30 @@ fn blocks(backend: &Backend) {
             .to_string()
             .contains("the reader's error")
     );
+}
+
+/// Learns the times of the samples that it is shown, once some begin late, and gives a point for each of them.
+#[derive(Debug, Default)]
+struct Begins(Vec<f64>);
+
+impl Filter for Begins {
+    type Input = LineData;
+    type Output = PointData;
+
+    fn learns(&self) -> bool {
+        true
+    }
+
+    fn learn(&self, samples: Vec<LineData>) -> pept::Result<Option<Self>> {
+        let starts = samples.iter().map(|sample| sample.values()[0]);
+        let starts: Vec<f64> = starts.collect();
+        Ok((starts.len() > 5 && starts[0] > 1.0).then_some(Self(starts)))
+    }
+
+    fn filter(&self, _: LineData, _: &Context<'_>) -> pept::Result<PointData> {
+        let rows = self.0.iter().map(|&t| [t, 0.0, 0.0, 0.0]);
+        PointData::new(ndarray::Array2::from(rows.collect::<Vec<_>>()))
+    }
 }
 
 fn recipe_of_one(name: &str) -> (Pipeline, Option<Sampling>) {

@@ -645,6 +645,40 @@ mod tests {
     }
 
     #[test]
+    fn widths_are_learned_from_samples_of_any_camera() {
+        let tracers = [
+            Tracer::at_rest(MIDDLE, 0.35),
+            Tracer::at_rest([250.0, 310.0, 300.0], 0.35),
+        ];
+        let learn = |samples: Vec<LineData>| PeptEm::new(2).learn(samples).unwrap();
+        // The same lines in half the size are those of a finer camera.
+        for scale in [1.0, 0.5] {
+            let sample = |seed| {
+                let rows = rows_of(&lines(seed, &tracers, 400, 8.0));
+                let scaled = rows.iter().map(|row| {
+                    let mut row = row.map(|x| x * scale);
+                    row[0] /= scale;
+                    row
+                });
+                of_rows(scaled.collect())
+            };
+            let learned = learn((0..40).map(sample).collect()).unwrap();
+            let [narrow, wide] = learned.widths.unwrap().map(|width| width / scale);
+            assert!((2.1..2.7).contains(&narrow), "{narrow}");
+            assert!((5.5..7.5).contains(&wide), "{wide}");
+            assert!((0.5..0.75).contains(&learned.narrow_share));
+            assert!(!learned.learns());
+        }
+        assert_eq!(
+            learn((0..40).map(|seed| lines(seed, &[], 400, 8.0)).collect()),
+            None
+        );
+        assert_eq!(learn(vec![lines(0, &tracers, 400, 8.0)]), None);
+        assert_eq!(learn(Vec::new()), None);
+        assert!(!PeptEm::new(1).fit_widths(true).learns());
+    }
+
+    #[test]
     fn parameters_are_checked_and_read() {
         let step: PeptEm =
             toml::from_str("max_tracers = 2\norder = 2\nwidths = [2.0, 5.0]\nmin_gain = 30")

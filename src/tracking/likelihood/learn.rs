@@ -46,7 +46,7 @@ impl Model {
         &self,
         start: ([f64; 2], f64),
         n: usize,
-        locate: &(impl Fn(usize, Model) -> Mixture<'a> + Sync),
+        locate: &(impl Fn(usize, Self) -> Mixture<'a> + Sync),
     ) -> Option<Fit> {
         let (widths, narrow_share) = start;
         let model = Self {

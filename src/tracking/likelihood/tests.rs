@@ -244,7 +244,7 @@ fn widths_are_fitted() {
         Model::new(0, [3.0, 5.0], 0.8, 25.0, 10.0).fit_widths(true),
     );
     other.add(0, [[303.0, 302.0, 345.0], [0.0; 3], [0.0; 3]]);
-    other.model.widths[1] = 9.0; // the same lines
+    other.widen(mixture.reach); // the same lines
     other.settle();
     let widths = mixture.density.rates.map(|rate| 1.0 / rate.sqrt());
     assert!(
