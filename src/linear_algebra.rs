@@ -73,6 +73,8 @@ pub(crate) fn scaled(matrix: &Matrix, factor: f64) -> Matrix {
     matrix.map(|row| row.map(|value| value * factor))
 }
 
+pub(crate) const IDENTITY: Matrix = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]];
+
 pub(crate) fn trace(matrix: &Matrix) -> f64 {
     matrix[0][0] + matrix[1][1] + matrix[2][2]
 }
@@ -199,6 +201,48 @@ pub(crate) fn backward(factor: &[f64], size: usize, x: &mut [f64]) {
         }
         x[row] = sum / factor[row * size + row];
     }
+}
+
+/// Eigenvalues of a symmetric matrix, descending, and their eigenvectors, by Jacobi's rotations.
+pub(crate) fn eigen(mut matrix: Matrix) -> (Vector, Matrix) {
+    /// Sweeps of the eigenvalue solver: it converges in about six.
+    const MAX_SWEEPS: usize = 50;
+    // Its columns are the eigenvectors.
+    let mut vectors = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]];
+    for _ in 0..MAX_SWEEPS {
+        let outside = matrix[0][1].abs() + matrix[0][2].abs() + matrix[1][2].abs();
+        if outside <= 0.0 {
+            break;
+        }
+        for (p, q) in [(0, 1), (0, 2), (1, 2)] {
+            rotate(&mut matrix, &mut vectors, p, q);
+        }
+    }
+    let mut order = [0_usize, 1, 2];
+    order.sort_by(|&a, &b| matrix[b][b].total_cmp(&matrix[a][a])); // stable
+    let axes = order.map(|column| vectors.map(|row| row[column]));
+    (order.map(|n| matrix[n][n]), axes)
+}
+
+/// Makes `matrix[p][q]` zero.
+fn rotate(matrix: &mut Matrix, vectors: &mut Matrix, p: usize, q: usize) {
+    if matrix[p][q].abs() <= 0.0 {
+        return;
+    }
+    let theta = (matrix[q][q] - matrix[p][p]) / (2.0 * matrix[p][q]);
+    let tangent = theta.signum() / (theta.abs() + (theta * theta + 1.0).sqrt());
+    let cosine = 1.0 / (tangent * tangent + 1.0).sqrt();
+    let sine = tangent * cosine;
+    for row in matrix.iter_mut().chain(vectors) {
+        let (a, b) = (row[p], row[q]);
+        row[p] = cosine * a - sine * b;
+        row[q] = sine * a + cosine * b;
+    }
+    let (a, b) = (matrix[p], matrix[q]);
+    matrix[p] = std::array::from_fn(|k| cosine * a[k] - sine * b[k]);
+    matrix[q] = std::array::from_fn(|k| sine * a[k] + cosine * b[k]);
+    matrix[p][q] = 0.0;
+    matrix[q][p] = 0.0;
 }
 
 #[cfg(test)]

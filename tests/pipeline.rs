@@ -134,7 +134,7 @@ fn blocks(backend: &Backend) {
     let ends_in_a_filter = Pipeline::new().then(Cutpoints::new(0.2));
     let (production, _) = recipe_of_one("production");
     let (pept_em, _) = recipe("pept-em", 2.0);
-    let step = Pipeline::new().then(Begins);
+    let step = Pipeline::new().then(Begins::default());
     for (pipeline, sampling) in [
         (&pept_ml, count),
         // 4,000 lines are too few to learn widths from, those of the samples are enough.
@@ -198,7 +198,7 @@ impl Filter for Begins {
 
     fn filter(&self, _: LineData, _: &Context<'_>) -> pept::Result<PointData> {
         let rows = self.0.iter().map(|&t| [t, 0.0, 0.0, 0.0]);
-        PointData::new(ndarray::Array2::from(rows.collect::<Vec<_>>()))
+        PointData::new(Array2::from(rows.collect::<Vec<_>>()))
     }
 }
 

@@ -4,13 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::{Attribute, PointData};
 use crate::error::{Error, Result};
+use crate::linear_algebra::eigen;
 use crate::pipeline::{Context, Reducer};
 
 /// Three vectors, or a 3 x 3 matrix by rows.
 type Matrix = [[f64; 3]; 3];
-
-/// Sweeps of the eigenvalue solver: it converges in about six.
-const MAX_SWEEPS: usize = 50;
 
 /// Turns points so that their principal axes are the coordinate axes.
 ///
@@ -218,46 +216,6 @@ fn cross(a: [f64; 3], b: [f64; 3]) -> [f64; 3] {
         a[2] * b[0] - a[0] * b[2],
         a[0] * b[1] - a[1] * b[0],
     ]
-}
-
-/// Eigenvalues of a symmetric matrix, descending, and their eigenvectors, by Jacobi's rotations.
-fn eigen(mut matrix: Matrix) -> ([f64; 3], Matrix) {
-    // Its columns are the eigenvectors.
-    let mut vectors = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]];
-    for _ in 0..MAX_SWEEPS {
-        let outside = matrix[0][1].abs() + matrix[0][2].abs() + matrix[1][2].abs();
-        if outside <= 0.0 {
-            break;
-        }
-        for (p, q) in [(0, 1), (0, 2), (1, 2)] {
-            rotate(&mut matrix, &mut vectors, p, q);
-        }
-    }
-    let mut order = [0_usize, 1, 2];
-    order.sort_by(|&a, &b| matrix[b][b].total_cmp(&matrix[a][a])); // stable
-    let axes = order.map(|column| vectors.map(|row| row[column]));
-    (order.map(|n| matrix[n][n]), axes)
-}
-
-/// Makes `matrix[p][q]` zero.
-fn rotate(matrix: &mut Matrix, vectors: &mut Matrix, p: usize, q: usize) {
-    if matrix[p][q].abs() <= 0.0 {
-        return;
-    }
-    let theta = (matrix[q][q] - matrix[p][p]) / (2.0 * matrix[p][q]);
-    let tangent = theta.signum() / (theta.abs() + (theta * theta + 1.0).sqrt());
-    let cosine = 1.0 / (tangent * tangent + 1.0).sqrt();
-    let sine = tangent * cosine;
-    for row in matrix.iter_mut().chain(vectors) {
-        let (a, b) = (row[p], row[q]);
-        row[p] = cosine * a - sine * b;
-        row[q] = sine * a + cosine * b;
-    }
-    let (a, b) = (matrix[p], matrix[q]);
-    matrix[p] = from_fn(|k| cosine * a[k] - sine * b[k]);
-    matrix[q] = from_fn(|k| sine * a[k] + cosine * b[k]);
-    matrix[p][q] = 0.0;
-    matrix[q][p] = 0.0;
 }
 
 #[cfg(test)]

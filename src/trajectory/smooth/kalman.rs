@@ -33,7 +33,7 @@ struct State<const N: usize> {
 /// The filter and the smoother, in time and space (mm, ms).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Kalman<const N: usize> {
-    noise: f64,
+    noise: Matrix,
     /// Variances of the derivatives before any point; the position's is not used.
     start: [f64; N],
 }
@@ -57,7 +57,7 @@ enum Weight {
 }
 
 impl<const N: usize> Kalman<N> {
-    pub(super) fn new(noise: f64, unit: &Unit) -> Self {
+    pub(super) fn new(noise: Matrix, unit: &Unit) -> Self {
         let mut start = [0.0; N];
         let mut deviation = UNKNOWN * unit.speed;
         for variances in start[3..].chunks_exact_mut(3) {
@@ -124,9 +124,11 @@ impl<const N: usize> Kalman<N> {
         for a in 0..=last {
             for b in 0..=last {
                 let n = (2 * last + 1 - a - b) as f64;
-                let value = self.noise * time * integral(a) * integral(b) / n;
-                for axis in 0..3 {
-                    covariance[3 * a + axis][3 * b + axis] += value;
+                let factor = time * integral(a) * integral(b) / n;
+                for (row, noise) in covariance[3 * a..].iter_mut().zip(&self.noise) {
+                    for (value, noise) in row[3 * b..].iter_mut().zip(noise) {
+                        *value += factor * noise;
+                    }
                 }
             }
         }

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::kalman::Kalman;
 use super::points::{Point, stride_of, times_of};
 use super::{FEWEST, UNJUDGED};
-use crate::linear_algebra::{difference, dot, trace};
+use crate::linear_algebra::{Matrix, difference, dot, trace};
 use crate::statistics::median;
 
 /// The median of squared normalised distances in three dimensions.
@@ -27,8 +27,8 @@ pub(super) enum Order {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Motion {
     pub(super) order: Order,
-    /// Spectral density (mm²/ms³ or mm²/ms⁵).
-    pub(super) noise: f64,
+    /// Spectral density (mm²/ms³ or mm²/ms⁵), a covariance.
+    pub(super) noise: Matrix,
     /// Factor of covariances.
     pub(super) scale: f64,
 }

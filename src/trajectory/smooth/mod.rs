@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::PointData;
 use crate::error::{Error, Result};
+use crate::linear_algebra::{IDENTITY, Matrix, Vector, added, difference, eigen, scaled, trace};
 use crate::pipeline::{Context, Reducer};
 use kalman::Kalman;
 use likelihood::{Judged, Motion, Order, Unit, minimise, power_of_ten};
@@ -32,6 +33,14 @@ const WIDEST: f64 = 4.0;
 
 /// The process noise of trajectories too short to tell, in the same units: points stay about where they are.
 const FREE: f64 = 100.0;
+
+/// Common logarithms of the process noise along an axis that are tried, in units of that of all axes, and rounds over the axes.
+const LEAST_ROUGH: f64 = -6.0;
+const MOST_ROUGH: f64 = 2.0;
+const DIRECTION_ROUNDS: usize = 2;
+
+/// Parameters more than the noise of all axes: two densities, three angles.
+const DIRECTIONS: f64 = 5.0;
 
 /// Rounds of smoothing in which weights of points settle.
 const ROUNDS: usize = 4;
@@ -71,7 +80,9 @@ pub enum MotionModel {
 ///   share no lines.
 /// * *Process noise*, unless given, and *the scale of the covariances*, unless given, are those that maximise the likelihood of the
 ///   innovations (what each point adds to the prediction from the earlier ones), trajectory by trajectory. Too short ones take
-///   those of the longest trajectory; if that is too short as well, points stay about where they are.
+///   those of the longest trajectory; if that is too short as well, points stay about where they are. Where that makes points
+///   likelier by more than chance does, the noise differs between the axes along which velocities change most and least: a tracer
+///   that stays in a plane is smoothed more across it.
 /// * *Outliers*: a point whose squared normalised distance d² from what the others predict is above the gate (16.27, which one good
 ///   point in a thousand exceeds) has its covariance multiplied by d² / gate. Its pull thus falls off as one over its distance.
 ///
@@ -166,11 +177,46 @@ impl Smooth {
             MotionModel::ConstantVelocity => &[Order::Velocity],
             MotionModel::ConstantAcceleration => &[Order::Acceleration],
         };
-        orders
+        let (cost, motion) = orders
             .iter()
             .map(|&order| self.most_likely(&judged, order))
-            .min_by(|(a, _), (b, _)| a.total_cmp(b)) // the first of equal ones
-            .map(|(_, motion)| motion)
+            .min_by(|(a, _), (b, _)| a.total_cmp(b))?; // the first of equal ones
+        if self.process_noise.is_some() {
+            return Some(motion);
+        }
+        let (directed_cost, directed) = self.directed(&judged, points, motion);
+        let more = DIRECTIONS * libm::log(points.len() as f64);
+        Some(if directed_cost + more < cost {
+            directed
+        } else {
+            motion
+        })
+    }
+
+    /// A motion that is rougher in one direction than in another: along the axes in which velocities change most and least.
+    fn directed(&self, judged: &Judged<'_>, points: &[Point], motion: Motion) -> (f64, Motion) {
+        let axes = axes_of_changes(&self.smooth(&mut points.to_vec(), Some(motion)));
+        let usual = trace(&motion.noise) / 3.0;
+        let with = |powers: Vector| {
+            let mut noise = [[0.0; 3]; 3];
+            for (axis, power) in axes.iter().zip(powers) {
+                let density = usual * power_of_ten(power);
+                noise = added(&noise, density, &axis.map(|x| axis.map(|y| x * y)));
+            }
+            Motion { noise, ..motion }
+        };
+        let (mut powers, mut least) = ([0.0; 3], f64::INFINITY);
+        for _ in 0..DIRECTION_ROUNDS {
+            for k in 0..3 {
+                let at = |power| {
+                    let mut powers = powers;
+                    powers[k] = power;
+                    judged.innovations(with(powers)).cost(1.0, self.gate)
+                };
+                (least, powers[k]) = minimise(at, LEAST_ROUGH, MOST_ROUGH);
+            }
+        }
+        (least, with(powers))
     }
 
     /// Twice the negative logarithm of the likelihood, and the motion that makes it smallest.
@@ -178,7 +224,7 @@ impl Smooth {
         let unit = judged.unit.noise(order);
         let motion = |noise: f64, scale: f64| Motion {
             order,
-            noise,
+            noise: scaled(&IDENTITY, noise),
             scale,
         };
         match (self.process_noise, self.covariance_scale) {
@@ -216,7 +262,7 @@ impl Smooth {
                     found = (
                         cost,
                         Motion {
-                            noise: best.noise * factor,
+                            noise: scaled(&best.noise, factor),
                             scale,
                             order,
                         },
@@ -251,7 +297,7 @@ impl Smooth {
             let (order, noise) = given.unwrap_or(free);
             Motion {
                 order,
-                noise,
+                noise: scaled(&IDENTITY, noise),
                 scale: self.covariance_scale.unwrap_or(1.0),
             }
         });
@@ -263,6 +309,18 @@ impl Smooth {
             }
         }
     }
+}
+
+/// Principal axes of the changes of velocity between points.
+fn axes_of_changes(estimates: &[Estimate]) -> Matrix {
+    let mut changes = [[0.0; 3]; 3];
+    for pair in estimates.windows(2) {
+        let change = difference(pair[1].velocity, pair[0].velocity);
+        if change.iter().all(|x| x.is_finite()) {
+            changes = added(&changes, 1.0, &change.map(|x| change.map(|y| x * y)));
+        }
+    }
+    eigen(changes).1
 }
 
 impl Reducer for Smooth {
