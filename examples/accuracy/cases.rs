@@ -27,7 +27,7 @@ pub(crate) enum Samples {
     /// So many LoRs, none twice.
     Count(usize),
     /// 200 LoRs for each tracer, with the recipes' overlap of three quarters; less where a speed (mm/ms) blurs more than the bound. Steps
-    /// that fit a velocity get as many LoRs as come in a quarter of the time (ms) from one turn to the next, if that is less than 200.
+    /// that fit a velocity get as many LoRs as come in half of the time (ms) from one turn to the next, if that is less than 200.
     Moving { speed: f64, turn: f64 },
     /// A random walk, step (mm) and tau (ms): the time T in which blur, step^2 / tau T / 12 per axis, equals the bound's variance; as many
     /// points in a second as this.
@@ -64,6 +64,9 @@ fn goal(text: impl Into<String>, scores: fn(&Outcome, &Case) -> Vec<Score>) -> O
         scores,
     })
 }
+
+/// Samples of each recording of many tracers.
+const SAMPLES_OF_MANY: f64 = 8.0;
 
 pub(crate) fn all() -> Vec<Case> {
     let mut cases = Vec::new();
@@ -239,8 +242,8 @@ pub(crate) fn all() -> Vec<Case> {
             scene: "many",
             variant: format!("{tracers} tracers"),
             set: vec![("tracers", tracers as f64)],
-            // Three samples.
-            duration: 600.0 * tracers as f64 / 320.0 + 1.0,
+            // Trajectories have five points and more.
+            duration: SAMPLES_OF_MANY * 200.0 * tracers as f64 / 320.0 + 1.0,
             tracers,
             samples: Samples::Count(200 * tracers),
             limit: 4.5,
@@ -254,7 +257,11 @@ pub(crate) fn all() -> Vec<Case> {
                 |found, case| {
                     vec![
                         Score::new("not found", (case.tracers - found.found()) as f64, 0.0),
-                        Score::new("false a sample", found.false_points() as f64 / 3.0, 1.0),
+                        Score::new(
+                            "false a sample",
+                            found.false_points() as f64 / SAMPLES_OF_MANY,
+                            1.0,
+                        ),
                         Score::new("mean, mm", found.mean(), 1.0),
                     ]
                 },

@@ -248,7 +248,7 @@ fn sample(case: &Case, rate: f64, bound: Option<&Bound>, fits_motion: bool) -> (
         Samples::Moving { speed, turn } => {
             let usual = 200.0 * case.tracers as f64;
             let most = match bound {
-                _ if fits_motion => 0.25 * turn * rate,
+                _ if fits_motion => 0.5 * turn * rate,
                 Some(bound) if speed > 0.0 => bound.largest_window(speed, rate),
                 _ => f64::INFINITY,
             };
