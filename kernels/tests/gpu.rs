@@ -127,6 +127,25 @@ fn minpoints_of_3_and_4_lines_are_those_of_the_cpu() {
 }
 
 #[test]
+fn a_line_too_long_for_f64_has_the_same_minpoints_on_each_backend() {
+    let Some(gpu) = gpu(|_| {}) else { return };
+    let rows = [
+        [0.0, 100.0, 0.0, 0.0, 1e200, 0.0, 0.0], // the square of its length overflows
+        [1.0, 0.0, -5.0, 0.0, 200.0, 5.0, 0.0],
+        [2.0, 0.0, 5.0, 0.0, 200.0, -5.0, 0.0],
+    ];
+    let lines = LineSlice::from_rows(&rows);
+    let params = minpoints::Params::new(3, 1e-3);
+    let params = params.cutoffs([-200.0, 200.0, -200.0, 200.0, -200.0, 200.0]);
+    let found = minpoints::on(&Backend::Cpu, lines, &params).unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!(
+        minpoints::on(&Backend::Gpu(gpu), lines, &params).unwrap(),
+        found
+    );
+}
+
+#[test]
 fn small_limits_and_little_memory_change_no_minpoint() {
     let rows = lines(400, 2.0);
     for (binding, workgroups, memory, num_lines) in [

@@ -34,8 +34,8 @@
 //!    `1 + 16 eps` in `m2`, whose own rounding to f32 is upwards. `m2 >= 2^-80`, so `m2 (k - C^2)` is not flushed; `x^2` may be,
 //!    which only admits more.
 //!
-//! A line so short that `U.U` underflows has no direction in f64: it is not left out, and its batch proposes every pair, as does one
-//! of unbounded cutoffs or overflowing coordinates. All inputs are at most 1 in magnitude and `g <= 4`, so neither NaN nor infinity arises.
+//! A line so short or so long that `U.U` underflows or overflows has no direction in f64: it is not left out, and its batch proposes
+//! every pair, as does one of unbounded cutoffs or overflowing coordinates. All inputs are at most 1 in magnitude and `g <= 4`, so neither NaN nor infinity arises.
 
 /// One unit in the last place of 1f32: the error of one operation that rounds up or down.
 const EPS: f64 = f32::EPSILON as f64;

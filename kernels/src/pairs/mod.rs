@@ -139,9 +139,9 @@ impl Batch {
             if ray.u.iter().all(|&u| u == 0.0) {
                 continue; // no direction: no kernel accepts it
             }
-            let is_lost = ray.uu < f64::MIN_POSITIVE;
+            let is_lost = !(f64::MIN_POSITIVE..f64::INFINITY).contains(&ray.uu);
             if is_lost {
-                r_m = f64::NAN; // its direction is lost to underflow: f64 decides every pair of the batch
+                r_m = f64::NAN; // its direction is lost to underflow or overflow: f64 decides every pair of the batch
             }
             let length = norm(ray.u);
             let u = ray.u.map(|v| v / length);
