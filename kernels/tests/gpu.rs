@@ -206,6 +206,45 @@ fn pieces_of_minpoints_are_the_whole_in_order() {
 }
 
 #[test]
+fn lines_through_one_point_come_in_small_pieces_from_the_beginning() {
+    // 1.3e9 combinations: they could neither be held nor waited for.
+    let rows: Vec<[f64; 7]> = (0..2_000)
+        .map(|n| {
+            let n = f64::from(n);
+            let (angle, z) = (2.399_963 * n, 200.0 * (0.754_877 * n).fract() - 100.0);
+            let (x, y) = (100.0 * angle.cos(), 100.0 * angle.sin());
+            [n, -x, -y, -z, x, y, z]
+        })
+        .collect();
+    let slice = LineSlice::from_rows(&rows);
+    let params = minpoints::Params::new(3, 1e-3);
+    let mut backends = vec![Backend::Cpu];
+    backends.extend(gpu(|_| {}).map(Backend::Gpu));
+    for backend in backends {
+        let mut expected = (1..2_000).flat_map(|j| (j + 1..2_000).map(move |k| [0, j, k]));
+        let (mut n, mut n_pieces) = (0, 0);
+        minpoints::in_pieces(&backend, slice, &params, |piece| {
+            assert!(piece.len() <= 4_096, "{} points", piece.len());
+            n_pieces += 1;
+            for k in 0..piece.len() {
+                assert_eq!(
+                    Some(piece.lines(k)),
+                    expected.next().as_ref().map(|l| &l[..])
+                );
+            }
+            n += piece.len();
+            if n < 30_000 {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        })
+        .unwrap();
+        assert!(n < 30_000 + 4_096 && n_pieces >= 8, "{n} in {n_pieces}");
+    }
+}
+
+#[test]
 fn minpoints_go_on_where_a_device_was_lost() {
     let Some(gpu) = gpu(|limits| limits.max_storage_buffer_binding_size = 1 << 14) else {
         return;
