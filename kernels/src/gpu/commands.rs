@@ -124,7 +124,7 @@ impl Gpu {
             }
             Ok((start, submission, commands.readbacks))
         })?;
-        if let Err(error) = self.wait(submission, &mapped, readbacks.len()) {
+        if let Err(error) = self.wait(Some(submission), &mapped, readbacks.len()) {
             readbacks.iter_mut().for_each(Buffer::discard);
             return Err(error);
         }
@@ -170,14 +170,15 @@ impl Gpu {
         Err(error)
     }
 
-    fn wait(
+    /// Waits for a submission, or all so far, and for so many answers.
+    pub(crate) fn wait(
         &self,
-        submission: wgpu::SubmissionIndex,
+        submission: Option<wgpu::SubmissionIndex>,
         mapped: &mpsc::Receiver<Result<(), wgpu::BufferAsyncError>>,
         n_readbacks: usize,
     ) -> Result<()> {
         let polled = self.device().poll(wgpu::PollType::Wait {
-            submission_index: Some(submission),
+            submission_index: submission,
             timeout: Some(TIMEOUT),
         });
         self.check_lost()?;
@@ -196,6 +197,7 @@ impl Gpu {
                 self.check_lost()?;
             }
         }
+        // Another thread that polls may have taken an answer and be about to give it.
         for _ in 0..n_readbacks {
             match mapped.recv_timeout(TIMEOUT) {
                 Ok(Ok(())) => {}
