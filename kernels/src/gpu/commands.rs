@@ -161,9 +161,9 @@ impl Gpu {
                 reason: error.to_string(),
             },
         };
-        // What was made meanwhile may be invalid: nobody shall get it again.
+        // What was made meanwhile may be invalid, or be mapped yet: nobody shall get it again.
+        self.pool().forget();
         drop(result);
-        self.pool().clear();
         self.pipelines().clear();
         let _ = self.device().poll(wgpu::PollType::Poll); // the lost callback speaks in here
         self.check_lost()?;
