@@ -77,6 +77,12 @@ pub enum KernelError {
     /// The device is out of memory.
     #[error("the GPU is out of memory; use smaller batches or run on the CPU")]
     OutOfMemory,
+    /// The host has no memory for the cells of a grid.
+    #[error("no memory for {bytes} bytes of cells; use fewer cells")]
+    HostOutOfMemory {
+        /// Bytes that the cells need.
+        bytes: u64,
+    },
     /// The device refused or failed a command: a defect of this crate or of the driver.
     #[error("the GPU failed: {reason}; please report this, and run on the CPU meanwhile")]
     Gpu {

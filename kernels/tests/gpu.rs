@@ -595,5 +595,11 @@ fn without_memory_by_the_device_it_is_an_error() {
     });
     assert_eq!(error, Some(KernelError::OutOfMemory));
     drop(held);
+    // Nor has the processor 4 GiB.
+    let huge = Grid::voxels([1_024; 3], BOX).unwrap();
+    let memory = KernelError::HostOutOfMemory { bytes: 4 << 30 };
+    let error = Counts::new(&Backend::Cpu, huge.clone()).err();
+    assert_eq!(error, Some(memory.clone()));
+    assert_eq!(voxels::on(&Backend::Cpu, slice, &huge), Err(memory));
     assert_eq!(voxels::on(&backend, slice, &small).unwrap(), expected);
 }

@@ -133,6 +133,9 @@ impl Minpoints {
     }
 
     /// The lines of the n-th point, ascending: indices into the sample.
+    ///
+    /// # Panics
+    /// If there are not more than `n` points.
     #[must_use]
     pub fn lines(&self, n: usize) -> &[u32] {
         &self.lines[n * self.num_lines..(n + 1) * self.num_lines]
