@@ -521,6 +521,57 @@ fn what_cannot_be_recorded_is_an_error() {
 }
 
 #[test]
+fn a_device_with_too_few_storage_buffers_is_an_error_that_says_so() {
+    let few = |limits: &mut wgpu::Limits| limits.max_storage_buffers_per_shader_stage = 4;
+    let Some(gpu) = gpu(few) else { return };
+    let rows = lines(100, 2.0);
+    let slice = LineSlice::from_rows(&rows);
+    let grid = Grid::voxels([10; 3], BOX).unwrap();
+    let sums =
+        |backend: &Backend| voxels::sums_on(backend, slice, None, voxels::Amount::Length, &grid);
+    let fast = cutpoints::Params::new(0.5).precision(cutpoints::Precision::Fast);
+    let backend = Backend::Gpu(gpu.clone());
+    for error in [
+        minpoints::on(&backend, slice, &params(3)).unwrap_err(),
+        cutpoints::on(&backend, slice, &fast).unwrap_err(),
+        sums(&backend).unwrap_err(),
+    ] {
+        assert!(
+            matches!(
+                error,
+                KernelError::DeviceLimit {
+                    needed: 5..,
+                    available: 4,
+                    ..
+                }
+            ),
+            "{error:?}"
+        );
+        assert!(
+            error
+                .to_string()
+                .contains("max_storage_buffers_per_shader_stage = 4")
+        );
+    }
+    // What needs no more runs, and the CPU may do the rest.
+    let exact = cutpoints::Params::new(0.5);
+    assert_eq!(
+        cutpoints::on(&backend, slice, &exact).unwrap(),
+        cutpoints::on(&Backend::Cpu, slice, &exact).unwrap()
+    );
+    assert_eq!(
+        voxels::on(&backend, slice, &grid).unwrap(),
+        voxels::on(&Backend::Cpu, slice, &grid).unwrap()
+    );
+    let fallback = Backend::Gpu(gpu.with_fallback());
+    assert_eq!(sums(&fallback).unwrap(), sums(&Backend::Cpu).unwrap());
+    assert_eq!(
+        minpoints::on(&fallback, slice, &params(3)).unwrap(),
+        minpoints::on(&Backend::Cpu, slice, &params(3)).unwrap()
+    );
+}
+
+#[test]
 fn without_memory_by_budget_each_kernel_says_so_or_the_cpu_goes_on() {
     let Some(gpu) = gpu(|_| {}) else { return };
     gpu.set_memory_budget(1_000);

@@ -143,6 +143,10 @@ impl Buffer {
         self.bytes
     }
 
+    pub(super) fn is_storage(&self) -> bool {
+        self.usage == Use::Storage
+    }
+
     pub(super) fn binding(&self) -> wgpu::BindingResource<'_> {
         wgpu::BindingResource::Buffer(wgpu::BufferBinding {
             buffer: &self.buffer,

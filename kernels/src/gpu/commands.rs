@@ -19,12 +19,17 @@ pub(crate) struct Commands<'a> {
 
 impl Commands<'_> {
     /// Runs a pipeline on `(binding, buffer)`s; `n_workgroups` is at most [`Gpu::max_workgroups`].
+    ///
+    /// # Errors
+    /// [`KernelError::DeviceLimit`] for more storage buffers than the device can bind.
     pub(crate) fn dispatch(
         &mut self,
         pipeline: Pipeline,
         buffers: &[(u32, &Buffer)],
         n_workgroups: usize,
-    ) {
+    ) -> Result<()> {
+        let storage = buffers.iter().filter(|(_, buffer)| buffer.is_storage());
+        self.gpu.check_storage_buffers(storage.count())?;
         let pipeline = &self.gpu.pipeline(pipeline);
         let entries: Vec<_> = buffers
             .iter()
@@ -50,6 +55,7 @@ impl Commands<'_> {
         pass.set_pipeline(pipeline);
         pass.set_bind_group(0, &group, &[]);
         pass.dispatch_workgroups(to_u32(n_workgroups), 1, 1);
+        Ok(())
     }
 
     /// Sets a buffer to zeros.

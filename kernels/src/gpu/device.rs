@@ -211,6 +211,7 @@ impl Gpu {
             KernelError::DeviceLost { .. }
                 | KernelError::OutOfMemory
                 | KernelError::TooLarge { .. }
+                | KernelError::DeviceLimit { .. }
                 | KernelError::Gpu { .. }
         );
         let falls_back = self.falls_back && of_the_gpu;
@@ -270,6 +271,23 @@ impl Gpu {
             .min(limits.max_buffer_size)
             .min(MAX_BINDING)
             & !3
+    }
+
+    /// An error if a shader may not have so many storage buffers: a device may have been requested with fewer than the default.
+    pub(crate) fn check_storage_buffers(&self, n: usize) -> Result<()> {
+        let available = self
+            .inner
+            .device
+            .limits()
+            .max_storage_buffers_per_shader_stage;
+        if n <= available as usize {
+            return Ok(());
+        }
+        Err(KernelError::DeviceLimit {
+            name: "max_storage_buffers_per_shader_stage",
+            needed: n as u64,
+            available: u64::from(available),
+        })
     }
 
     /// Most workgroups of a dispatch with one dimension.

@@ -233,8 +233,8 @@ impl<'a> Combinations<'a> {
                 (4, &places),
                 (6, &done),
             ];
-            commands.dispatch(Pipeline::MinpointsCount, &buffers, n_groups);
-            commands.dispatch(Pipeline::BitScan, &[(0, &size), (2, &places)], 1);
+            commands.dispatch(Pipeline::MinpointsCount, &buffers, n_groups)?;
+            commands.dispatch(Pipeline::BitScan, &[(0, &size), (2, &places)], 1)?;
             commands.read(&done, done.bytes())?;
             commands.read(&places, places.bytes())
         })?;
@@ -286,7 +286,7 @@ impl<'a> Combinations<'a> {
         let readbacks = self.gpu.submit("pept.minpoints", units, |commands| {
             commands.clear(&done);
             let buffers = write_bindings(rows, level, counted, &search, &children, &done);
-            commands.dispatch(Pipeline::MinpointsWrite, &buffers, counted.n_groups);
+            commands.dispatch(Pipeline::MinpointsWrite, &buffers, counted.n_groups)?;
             commands.read(&done, done.bytes())
         })?;
         check_done(&[words(&readbacks, 0)])?;
@@ -332,7 +332,7 @@ impl<'a> Combinations<'a> {
                 commands.clear(buffer);
             }
             let buffers = write_bindings(rows, level, counted, &write, &children, &written);
-            commands.dispatch(Pipeline::MinpointsWrite, &buffers, counted.n_groups);
+            commands.dispatch(Pipeline::MinpointsWrite, &buffers, counted.n_groups)?;
             let buffers: [(u32, &Buffer); 6] = [
                 (0, &judge),
                 (3, &children),
@@ -341,11 +341,11 @@ impl<'a> Combinations<'a> {
                 (8, &rows.lines),
                 (9, &mask),
             ];
-            commands.dispatch(Pipeline::MinpointsJudge, &buffers, n_groups);
+            commands.dispatch(Pipeline::MinpointsJudge, &buffers, n_groups)?;
             let buffers: [(u32, &Buffer); 4] = [(0, &size), (1, &mask), (2, &chunks), (3, &list)];
-            commands.dispatch(Pipeline::BitCount, &buffers[..3], n_chunks);
-            commands.dispatch(Pipeline::BitScan, &[(0, &size), (2, &chunks)], 1);
-            commands.dispatch(Pipeline::BitWrite, &buffers, n_chunks);
+            commands.dispatch(Pipeline::BitCount, &buffers[..3], n_chunks)?;
+            commands.dispatch(Pipeline::BitScan, &[(0, &size), (2, &chunks)], 1)?;
+            commands.dispatch(Pipeline::BitWrite, &buffers, n_chunks)?;
             let buffers: [(u32, &Buffer); 5] = [
                 (0, &judge),
                 (3, &children),
@@ -353,7 +353,7 @@ impl<'a> Combinations<'a> {
                 (5, &picked),
                 (10, &list),
             ];
-            commands.dispatch(Pipeline::MinpointsPick, &buffers, n_groups);
+            commands.dispatch(Pipeline::MinpointsPick, &buffers, n_groups)?;
             commands.read(&written, written.bytes())?;
             commands.read(&judged, judged.bytes())?;
             commands.read(&chunks, chunks.bytes())

@@ -526,7 +526,7 @@ impl Rows {
                     (3, &words),
                     (4, &flags),
                 ];
-                commands.dispatch(Pipeline::Pairs, &buffers, now.len());
+                commands.dispatch(Pipeline::Pairs, &buffers, now.len())?;
                 commands.read(&flags, flags.bytes())
             })?;
             let ran = |flags: &Readback| flags.words().iter().all(|&word| word == DONE);
@@ -607,18 +607,18 @@ fn set_bits(
             (3, &mask),
             (4, &done),
         ];
-        commands.dispatch(Pipeline::Pairs, &pairs, extent.n_tiles);
+        commands.dispatch(Pipeline::Pairs, &pairs, extent.n_tiles)?;
         commands.dispatch(
             Pipeline::BitCount,
             &[(0, &size), (1, &mask), (2, &chunks)],
             n_chunks,
-        );
-        commands.dispatch(Pipeline::BitScan, &[(0, &size), (2, &chunks)], 1);
+        )?;
+        commands.dispatch(Pipeline::BitScan, &[(0, &size), (2, &chunks)], 1)?;
         commands.dispatch(
             Pipeline::BitWrite,
             &[(0, &size), (1, &mask), (2, &chunks), (3, &list)],
             n_chunks,
-        );
+        )?;
         if let Some((limits, bands, points)) = &positions {
             let buffers: [(u32, &Buffer); 6] = [
                 (0, limits),
@@ -630,7 +630,7 @@ fn set_bits(
             ];
             let n_workgroups = extent.n_words.div_ceil(TILE_I).min(gpu.max_workgroups());
             commands.clear(points);
-            commands.dispatch(Pipeline::Positions, &buffers, n_workgroups);
+            commands.dispatch(Pipeline::Positions, &buffers, n_workgroups)?;
         }
         commands.read(&done, done.bytes())?;
         commands.read(&chunks, chunks.bytes())

@@ -126,6 +126,7 @@ pub fn encode(
             });
         }
     }
+    gpu.check_storage_buffers(3)?; // segments, counts, flags
     check_buffer("segments", segments, walks_bytes)?;
     check_buffer("counts", counts, counts_bytes)?;
     let done_bytes = 4 * n_groups as u64;

@@ -274,7 +274,7 @@ fn add_walks(
         };
         let readbacks = gpu.submit("pept.voxels", units, |commands| {
             commands.clear(&done);
-            commands.dispatch(pipeline, &bindings, n_workgroups);
+            commands.dispatch(pipeline, &bindings, n_workgroups)?;
             commands.read(&done, done.bytes())
         })?;
         let ran = |readback: &crate::gpu::Readback| readback.words().iter().all(|&w| w == DONE);
