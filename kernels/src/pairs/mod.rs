@@ -19,7 +19,7 @@ use crate::error::{KernelError, Result};
 use crate::line::{Cutoffs, EMPTY_BOX, LineSlice, Ray, cross, norm, sub};
 #[cfg(feature = "gpu")]
 pub(crate) use filter::round_up;
-use filter::{F64_BAND, Filter};
+use filter::{F64_BAND, Filter, UNDERFLOW};
 
 /// Pairs that one task of a thread takes.
 const PAIRS_PER_TASK: usize = 1 << 16;
@@ -148,7 +148,7 @@ impl Batch {
             let m = cross(sub(ray.p, centre), u);
             let line_reach = norm(ray.p) + norm(centre) + rho;
             // Not `>`: what overflowed to NaN stays, the filter then proposes every pair.
-            if !is_lost && norm(m) > rho + F64_BAND * line_reach {
+            if !is_lost && norm(m) > rho + F64_BAND * line_reach + UNDERFLOW {
                 continue;
             }
             r_m = max_or_nan(r_m, norm(m));
