@@ -268,6 +268,99 @@ fn minpoints_go_on_where_a_device_was_lost() {
     assert!(found.into_iter().eq(expected));
 }
 
+#[test]
+fn cutpoints_go_on_where_a_device_was_lost() {
+    let Some(gpu) = gpu(|limits| limits.max_storage_buffer_binding_size = 1 << 15) else {
+        return;
+    };
+    let rows = lines(2_000, 20.0);
+    let slice = LineSlice::from_rows(&rows);
+    let params = cutpoints::Params::new(0.5);
+    let whole = cutpoints::on(&Backend::Cpu, slice, &params).unwrap();
+    let backend = Backend::Gpu(gpu.clone().with_fallback());
+    let (mut found, mut n_pieces) = (Vec::new(), 0);
+    cutpoints::in_pieces(&backend, slice, &params, |piece| {
+        n_pieces += 1;
+        if n_pieces == 3 {
+            gpu.device().destroy();
+        }
+        found.extend_from_slice(piece);
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    assert!(n_pieces > 10);
+    assert_eq!(found, whole);
+    let lost = cutpoints::on(&Backend::Gpu(gpu), slice, &params).unwrap_err();
+    assert!(matches!(lost, KernelError::DeviceLost { .. }), "{lost:?}");
+}
+
+#[test]
+fn a_host_program_whose_device_is_lost_hears_it_from_each_kernel() {
+    let rows = lines(200, 20.0);
+    let slice = LineSlice::from_rows(&rows);
+    let grid = Grid::voxels([10; 3], BOX).unwrap();
+    type Call = fn(&Backend, LineSlice<'_>, &Grid) -> Option<KernelError>;
+    let calls: [Call; 4] = [
+        |backend, lines, _| {
+            let params = cutpoints::Params::new(0.5);
+            cutpoints::on(backend, lines, &params).err()
+        },
+        |backend, lines, _| minpoints::on(backend, lines, &params(3)).err(),
+        |backend, lines, grid| voxels::on(backend, lines, grid).err(),
+        |backend, _, grid| Counts::new(backend, grid.clone()).err(),
+    ];
+    for call in calls {
+        // A device each: a handle that knows would not ask again.
+        for used_before in [false, true] {
+            let Some(gpu) = gpu(|_| {}) else { return };
+            let backend = Backend::Gpu(gpu.clone());
+            if used_before {
+                assert_eq!(call(&backend, slice, &grid), None);
+            }
+            gpu.device().destroy();
+            for _ in 0..2 {
+                let error = call(&backend, slice, &grid);
+                assert!(
+                    matches!(error, Some(KernelError::DeviceLost { .. })),
+                    "{error:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_host_program_whose_device_is_lost_hears_it_from_what_it_recorded() {
+    use wgpu::BufferUsages as U;
+    let rows = lines(200, 20.0);
+    let slice = LineSlice::from_rows(&rows);
+    let grid = Grid::voxels([10; 3], BOX).unwrap();
+    let prepared = Prepared::new(slice, &grid, 0..10).unwrap();
+    for waits in [true, false] {
+        let Some((device, queue)) = device(wgpu::Features::empty(), |_| {}) else {
+            return;
+        };
+        let gpu = Gpu::from_device(device.clone(), queue.clone());
+        let segments = host_buffer(&device, prepared.contents().len() as u64, U::STORAGE);
+        let counts = host_buffer(&device, prepared.counts_bytes(), U::STORAGE);
+        let mut encoder = device.create_command_encoder(&Default::default());
+        let recorded = encode(&gpu, &mut encoder, &prepared, &segments, &counts).unwrap();
+        device.destroy();
+        queue.submit([encoder.finish()]);
+        let error = if waits {
+            recorded.wait().unwrap_err()
+        } else {
+            let done = recorded.done();
+            let _ = device.poll(wgpu::PollType::Poll);
+            pollster::block_on(done).unwrap_err()
+        };
+        assert!(matches!(error, KernelError::DeviceLost { .. }), "{error:?}");
+        let mut encoder = device.create_command_encoder(&Default::default());
+        let error = encode(&gpu, &mut encoder, &prepared, &segments, &counts).unwrap_err();
+        assert!(matches!(error, KernelError::DeviceLost { .. }), "{error:?}");
+    }
+}
+
 const BOX: [f64; 6] = [0.0, 500.0, 0.0, 500.0, 0.0, 700.0];
 /// What WebGPU promises for a storage binding.
 const SMALL_BINDING: u64 = 128 << 20;
