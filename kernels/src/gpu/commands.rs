@@ -2,7 +2,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::buffers::{Buffer, Use};
-use super::{Gpu, Pipeline, to_u32};
+use super::{Gpu, Pipeline, Work, to_u32};
 use crate::error::{KernelError, Result};
 
 /// A submission that takes longer has hung.
@@ -12,7 +12,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Commands<'a> {
     gpu: &'a Gpu,
-    label: &'static str,
+    work: Work,
     encoder: wgpu::CommandEncoder,
     readbacks: Vec<Buffer>,
 }
@@ -42,14 +42,14 @@ impl Commands<'_> {
             .gpu
             .device()
             .create_bind_group(&wgpu::BindGroupDescriptor {
-                label: Some(self.label),
+                label: Some(self.work.label()),
                 layout: &pipeline.get_bind_group_layout(0),
                 entries: &entries,
             });
         let mut pass = self
             .encoder
             .begin_compute_pass(&wgpu::ComputePassDescriptor {
-                label: Some(self.label),
+                label: Some(self.work.label()),
                 timestamp_writes: None,
             });
         pass.set_pipeline(pipeline);
@@ -98,23 +98,24 @@ impl Drop for Readback {
 }
 
 impl Gpu {
-    /// Records commands, submits them and waits for what they read back. `units`: what the time budget counts.
+    /// Records commands, submits them and waits for what they read back. `units`: what the time budget of this work counts.
     ///
     /// Errors of validation and memory are caught by scopes, a lost device by the map's result and the poison
     /// flag. A launch that failed silently reads back zeros: the caller checks a sentinel in the output.
     pub(crate) fn submit(
         &self,
-        label: &'static str,
+        work: Work,
         units: u64,
         record: impl FnOnce(&mut Commands<'_>) -> Result<()>,
     ) -> Result<Vec<Readback>> {
         self.check_lost()?;
         let (sender, mapped) = mpsc::channel();
         let (start, submission, mut readbacks) = self.scoped(|| {
-            let descriptor = wgpu::CommandEncoderDescriptor { label: Some(label) };
+            let label = Some(work.label());
+            let descriptor = wgpu::CommandEncoderDescriptor { label };
             let mut commands = Commands {
                 gpu: self,
-                label,
+                work,
                 encoder: self.device().create_command_encoder(&descriptor),
                 readbacks: Vec::new(),
             };
@@ -134,7 +135,7 @@ impl Gpu {
             readbacks.iter_mut().for_each(Buffer::discard);
             return Err(error);
         }
-        self.took(units, start.elapsed());
+        self.took(work, units, start);
         let views = readbacks.into_iter().map(|mut buffer| {
             match buffer.wgpu().get_mapped_range(..buffer.bytes()) {
                 Ok(view) => Ok(Readback {

@@ -3,7 +3,7 @@ use std::ops::ControlFlow;
 use super::Params;
 use super::filter::Filter;
 use crate::error::{KernelError, Result};
-use crate::gpu::{Buffer, DONE, Gpu, Pipeline, Readback, Use, to_u32};
+use crate::gpu::{Buffer, DONE, Gpu, Pipeline, Readback, Use, Work, to_u32};
 use crate::pairs::Batch;
 use crate::pairs::gpu::{Bands, ListSize, Rows};
 
@@ -182,7 +182,8 @@ impl<'a> Combinations<'a> {
 
     /// Combinations for a submission, if each takes so many units.
     fn at_once(&self, units: u64) -> usize {
-        let within_time = usize::try_from(self.gpu.budget() / units.max(1)).unwrap_or(usize::MAX);
+        let within_time = usize::try_from(self.gpu.budget(Work::Combinations) / units.max(1))
+            .unwrap_or(usize::MAX);
         self.window.min(within_time).max(1)
     }
 
@@ -222,7 +223,7 @@ impl<'a> Combinations<'a> {
             ))
         })?;
         let units = (n * level.depth * rows.row_words) as u64;
-        let readbacks = gpu.submit("pept.minpoints", units, |commands| {
+        let readbacks = gpu.submit(Work::Combinations, units, |commands| {
             commands.clear(&done);
             commands.clear(&places);
             let buffers: [(u32, &Buffer); 6] = [
@@ -283,7 +284,7 @@ impl<'a> Combinations<'a> {
     ) -> Result<Buffer> {
         let (search, children, done) = self.window(level, counted, n_children)?;
         let units = (n_children * level.depth * rows.row_words) as u64;
-        let readbacks = self.gpu.submit("pept.minpoints", units, |commands| {
+        let readbacks = self.gpu.submit(Work::Combinations, units, |commands| {
             commands.clear(&done);
             let buffers = write_bindings(rows, level, counted, &search, &children, &done);
             commands.dispatch(Pipeline::MinpointsWrite, &buffers, counted.n_groups)?;
@@ -327,7 +328,7 @@ impl<'a> Combinations<'a> {
             ))
         })?;
         let units = rows.row_words as u64 * level.depth as u64 + JUDGE_UNITS;
-        let readbacks = gpu.submit("pept.minpoints", n_children as u64 * units, |commands| {
+        let readbacks = gpu.submit(Work::Combinations, n_children as u64 * units, |commands| {
             for buffer in [&written, &judged, &chunks, &picked] {
                 commands.clear(buffer);
             }
@@ -369,7 +370,7 @@ impl<'a> Combinations<'a> {
             return Ok(Vec::new());
         }
         let bytes = 4 * (k * n_picked) as u64;
-        let readbacks = gpu.submit("pept.minpoints", 0, |commands| {
+        let readbacks = gpu.submit(Work::Combinations, 0, |commands| {
             commands.read(&picked, bytes)
         })?;
         let picked = words(&readbacks, 0);
