@@ -270,7 +270,7 @@ fn minpoints_go_on_where_a_device_was_lost() {
 
 #[test]
 fn cutpoints_go_on_where_a_device_was_lost() {
-    let Some(gpu) = gpu(|limits| limits.max_storage_buffer_binding_size = 1 << 15) else {
+    let Some(gpu) = gpu(|limits| limits.max_storage_buffer_binding_size = 1 << 16) else {
         return;
     };
     let rows = lines(2_000, 20.0);
@@ -300,7 +300,7 @@ fn a_host_program_whose_device_is_lost_hears_it_from_each_kernel() {
     let slice = LineSlice::from_rows(&rows);
     let grid = Grid::voxels([10; 3], BOX).unwrap();
     type Call = fn(&Backend, LineSlice<'_>, &Grid) -> Option<KernelError>;
-    let calls: [Call; 4] = [
+    let calls: [Call; 5] = [
         |backend, lines, _| {
             let params = cutpoints::Params::new(0.5);
             cutpoints::on(backend, lines, &params).err()
@@ -308,6 +308,17 @@ fn a_host_program_whose_device_is_lost_hears_it_from_each_kernel() {
         |backend, lines, _| minpoints::on(backend, lines, &params(3)).err(),
         |backend, lines, grid| voxels::on(backend, lines, grid).err(),
         |backend, _, grid| Counts::new(backend, grid.clone()).err(),
+        |backend, lines, grid| {
+            let Backend::Gpu(gpu) = backend else {
+                return None;
+            };
+            let prepared = Prepared::new(lines, grid, 0..10).unwrap();
+            let bytes = [prepared.contents().len() as u64, prepared.counts_bytes()];
+            let usage = wgpu::BufferUsages::STORAGE;
+            let buffers = bytes.map(|bytes| host_buffer(gpu.device(), bytes, usage));
+            let mut encoder = gpu.device().create_command_encoder(&Default::default());
+            encode(gpu, &mut encoder, &prepared, &buffers[0], &buffers[1]).err()
+        },
     ];
     for call in calls {
         // A device each: a handle that knows would not ask again.

@@ -138,6 +138,10 @@ impl Buffer {
         &self.buffer
     }
 
+    pub(super) fn device(&self) -> &wgpu::Device {
+        self.gpu.device()
+    }
+
     /// Bytes that were asked for; the buffer may have more.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes

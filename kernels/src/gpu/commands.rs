@@ -93,7 +93,13 @@ impl Readback {
 impl Drop for Readback {
     fn drop(&mut self) {
         self.view = None; // before the buffer may be unmapped
+        // A device that was destroyed meanwhile has no such buffer, which is no reason to call the host's error handler.
+        let device = self.buffer.device();
+        let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
         self.buffer.wgpu().unmap();
+        if pollster::block_on(validation.pop()).is_some() {
+            self.buffer.discard();
+        }
     }
 }
 
@@ -174,7 +180,25 @@ impl Gpu {
         self.pipelines().clear();
         let _ = self.device().poll(wgpu::PollType::Poll); // the lost callback speaks in here
         self.check_lost()?;
+        self.probe()?;
         Err(error)
+    }
+
+    /// An error if the device makes no buffers: that is all that a lost one says where the handlers are the host's.
+    pub(crate) fn probe(&self) -> Result<()> {
+        let device = self.device();
+        let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let buffer = device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("pept.probe"),
+            size: 4,
+            usage: wgpu::BufferUsages::MAP_WRITE,
+            mapped_at_creation: true,
+        });
+        let mapped = buffer.get_mapped_range_mut(..).map(drop);
+        match (pollster::block_on(memory.pop()), mapped) {
+            (None, Err(error)) => Err(self.is_lost(error)),
+            _ => Ok(()),
+        }
     }
 
     /// Waits for a submission, or all so far, and for so many answers.

@@ -146,6 +146,7 @@ pub fn encode(
         match size.get_mapped_range_mut(..) {
             Ok(mut view) => view.copy_from_slice(bytemuck::bytes_of(&Size::new(n_walks))),
             Err(error) => {
+                gpu.probe()?;
                 return Err(KernelError::Gpu {
                     reason: error.to_string(),
                 });
