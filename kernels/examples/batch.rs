@@ -24,8 +24,9 @@ fn main() -> Result<(), KernelError> {
         .step_by(100)
         .map(|first| first..first + 400)
         .collect();
+    let backend = Backend::auto(); // a hardware GPU if there is one, else the CPU: the same bits
     let params = cutpoints::Params::new(0.5);
-    let found = cutpoints::on_samples(&Backend::auto(), lines, &samples, &params)?;
+    let found = cutpoints::on_samples(&backend, lines, &samples, &params)?;
     for (n, points) in found.iter().enumerate().step_by(40) {
         let times: Vec<f64> = points.iter().map(|point| point.t).collect();
         let first = time_order(&times)[0] as usize;

@@ -17,7 +17,8 @@ pub enum Backend {
 }
 
 impl Backend {
-    /// The most powerful hardware GPU if there is one, else the CPU.
+    /// The most powerful hardware GPU if there is one, else the CPU. To be kept: each call opens the GPU anew, and each handle builds
+    /// its own pipelines, which takes longer than most calls of a kernel.
     ///
     /// Software adapters (such as lavapipe) are never chosen here: the CPU form is faster.
     /// Ask for one with `Gpu::new()`. When the GPU fails later on (device lost, out of memory), the CPU finishes the call, with one

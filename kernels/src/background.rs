@@ -12,10 +12,12 @@ use std::task::{Context, Poll, Waker};
 /// ```
 /// use pept_kernels::{Backend, LineSlice, background, cutpoints};
 ///
+/// let backend = Backend::auto(); // once for a program: calls take clones of it
 /// let lors = vec![[0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 1.0], [2.0, -1.0, 0.1, 0.0, 1.0, 0.1, 0.0]];
+/// let own = backend.clone();
 /// let points = background(move || {
 ///     let params = cutpoints::Params::new(0.5).cutoffs([-1.0, 1.0, -1.0, 1.0, -1.0, 1.0]);
-///     cutpoints::on(&Backend::auto(), LineSlice::from_rows(&lors), &params)
+///     cutpoints::on(&own, LineSlice::from_rows(&lors), &params)
 /// });
 /// # let points = pollster::block_on(points)?;
 /// # assert_eq!(points.len(), 1);

@@ -77,6 +77,24 @@ pub enum KernelError {
     /// The device is out of memory.
     #[error("the GPU is out of memory; use smaller batches or run on the CPU")]
     OutOfMemory,
+    /// The host has no memory for the cells of a grid.
+    #[error("no memory for {bytes} bytes of cells; use fewer cells")]
+    HostOutOfMemory {
+        /// Bytes that the cells need.
+        bytes: u64,
+    },
+    /// A host program's device that was requested with less than a kernel needs.
+    #[error(
+        "the GPU device has {name} = {available}, {needed} are needed; request it with `wgpu::Limits::default()` or more, or run on the CPU"
+    )]
+    DeviceLimit {
+        /// The field of `wgpu::Limits`.
+        name: &'static str,
+        /// How much the kernel needs.
+        needed: u64,
+        /// How much the device has.
+        available: u64,
+    },
     /// The device refused or failed a command: a defect of this crate or of the driver.
     #[error("the GPU failed: {reason}; please report this, and run on the CPU meanwhile")]
     Gpu {

@@ -127,6 +127,25 @@ fn minpoints_of_3_and_4_lines_are_those_of_the_cpu() {
 }
 
 #[test]
+fn a_line_too_long_for_f64_has_the_same_minpoints_on_each_backend() {
+    let Some(gpu) = gpu(|_| {}) else { return };
+    let rows = [
+        [0.0, 100.0, 0.0, 0.0, 1e200, 0.0, 0.0], // the square of its length overflows
+        [1.0, 0.0, -5.0, 0.0, 200.0, 5.0, 0.0],
+        [2.0, 0.0, 5.0, 0.0, 200.0, -5.0, 0.0],
+    ];
+    let lines = LineSlice::from_rows(&rows);
+    let params = minpoints::Params::new(3, 1e-3);
+    let params = params.cutoffs([-200.0, 200.0, -200.0, 200.0, -200.0, 200.0]);
+    let found = minpoints::on(&Backend::Cpu, lines, &params).unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!(
+        minpoints::on(&Backend::Gpu(gpu), lines, &params).unwrap(),
+        found
+    );
+}
+
+#[test]
 fn small_limits_and_little_memory_change_no_minpoint() {
     let rows = lines(400, 2.0);
     for (binding, workgroups, memory, num_lines) in [
@@ -187,6 +206,45 @@ fn pieces_of_minpoints_are_the_whole_in_order() {
 }
 
 #[test]
+fn lines_through_one_point_come_in_small_pieces_from_the_beginning() {
+    // 1.3e9 combinations: they could neither be held nor waited for.
+    let rows: Vec<[f64; 7]> = (0..2_000)
+        .map(|n| {
+            let n = f64::from(n);
+            let (angle, z) = (2.399_963 * n, 200.0 * (0.754_877 * n).fract() - 100.0);
+            let (x, y) = (100.0 * angle.cos(), 100.0 * angle.sin());
+            [n, -x, -y, -z, x, y, z]
+        })
+        .collect();
+    let slice = LineSlice::from_rows(&rows);
+    let params = minpoints::Params::new(3, 1e-3);
+    let mut backends = vec![Backend::Cpu];
+    backends.extend(gpu(|_| {}).map(Backend::Gpu));
+    for backend in backends {
+        let mut expected = (1..2_000).flat_map(|j| (j + 1..2_000).map(move |k| [0, j, k]));
+        let (mut n, mut n_pieces) = (0, 0);
+        minpoints::in_pieces(&backend, slice, &params, |piece| {
+            assert!(piece.len() <= 4_096, "{} points", piece.len());
+            n_pieces += 1;
+            for k in 0..piece.len() {
+                assert_eq!(
+                    Some(piece.lines(k)),
+                    expected.next().as_ref().map(|l| &l[..])
+                );
+            }
+            n += piece.len();
+            if n < 30_000 {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        })
+        .unwrap();
+        assert!(n < 30_000 + 4_096 && n_pieces >= 8, "{n} in {n_pieces}");
+    }
+}
+
+#[test]
 fn minpoints_go_on_where_a_device_was_lost() {
     let Some(gpu) = gpu(|limits| limits.max_storage_buffer_binding_size = 1 << 14) else {
         return;
@@ -208,6 +266,110 @@ fn minpoints_go_on_where_a_device_was_lost() {
     .unwrap();
     let expected = (0..whole.len()).map(|k| (whole.points()[k], whole.lines(k).to_vec()));
     assert!(found.into_iter().eq(expected));
+}
+
+#[test]
+fn cutpoints_go_on_where_a_device_was_lost() {
+    let Some(gpu) = gpu(|limits| limits.max_storage_buffer_binding_size = 1 << 16) else {
+        return;
+    };
+    let rows = lines(2_000, 20.0);
+    let slice = LineSlice::from_rows(&rows);
+    let params = cutpoints::Params::new(0.5);
+    let whole = cutpoints::on(&Backend::Cpu, slice, &params).unwrap();
+    let backend = Backend::Gpu(gpu.clone().with_fallback());
+    let (mut found, mut n_pieces) = (Vec::new(), 0);
+    cutpoints::in_pieces(&backend, slice, &params, |piece| {
+        n_pieces += 1;
+        if n_pieces == 3 {
+            gpu.device().destroy();
+        }
+        found.extend_from_slice(piece);
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    assert!(n_pieces > 10);
+    assert_eq!(found, whole);
+    let lost = cutpoints::on(&Backend::Gpu(gpu), slice, &params).unwrap_err();
+    assert!(matches!(lost, KernelError::DeviceLost { .. }), "{lost:?}");
+}
+
+#[test]
+fn a_host_program_whose_device_is_lost_hears_it_from_each_kernel() {
+    let rows = lines(200, 20.0);
+    let slice = LineSlice::from_rows(&rows);
+    let grid = Grid::voxels([10; 3], BOX).unwrap();
+    type Call = fn(&Backend, LineSlice<'_>, &Grid) -> Option<KernelError>;
+    let calls: [Call; 5] = [
+        |backend, lines, _| {
+            let params = cutpoints::Params::new(0.5);
+            cutpoints::on(backend, lines, &params).err()
+        },
+        |backend, lines, _| minpoints::on(backend, lines, &params(3)).err(),
+        |backend, lines, grid| voxels::on(backend, lines, grid).err(),
+        |backend, _, grid| Counts::new(backend, grid.clone()).err(),
+        |backend, lines, grid| {
+            let Backend::Gpu(gpu) = backend else {
+                return None;
+            };
+            let prepared = Prepared::new(lines, grid, 0..10).unwrap();
+            let bytes = [prepared.contents().len() as u64, prepared.counts_bytes()];
+            let usage = wgpu::BufferUsages::STORAGE;
+            let buffers = bytes.map(|bytes| host_buffer(gpu.device(), bytes, usage));
+            let mut encoder = gpu.device().create_command_encoder(&Default::default());
+            encode(gpu, &mut encoder, &prepared, &buffers[0], &buffers[1]).err()
+        },
+    ];
+    for call in calls {
+        // A device each: a handle that knows would not ask again.
+        for used_before in [false, true] {
+            let Some(gpu) = gpu(|_| {}) else { return };
+            let backend = Backend::Gpu(gpu.clone());
+            if used_before {
+                assert_eq!(call(&backend, slice, &grid), None);
+            }
+            gpu.device().destroy();
+            for _ in 0..2 {
+                let error = call(&backend, slice, &grid);
+                assert!(
+                    matches!(error, Some(KernelError::DeviceLost { .. })),
+                    "{error:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_host_program_whose_device_is_lost_hears_it_from_what_it_recorded() {
+    use wgpu::BufferUsages as U;
+    let rows = lines(200, 20.0);
+    let slice = LineSlice::from_rows(&rows);
+    let grid = Grid::voxels([10; 3], BOX).unwrap();
+    let prepared = Prepared::new(slice, &grid, 0..10).unwrap();
+    for waits in [true, false] {
+        let Some((device, queue)) = device(wgpu::Features::empty(), |_| {}) else {
+            return;
+        };
+        let gpu = Gpu::from_device(device.clone(), queue.clone());
+        let segments = host_buffer(&device, prepared.contents().len() as u64, U::STORAGE);
+        let counts = host_buffer(&device, prepared.counts_bytes(), U::STORAGE);
+        let mut encoder = device.create_command_encoder(&Default::default());
+        let recorded = encode(&gpu, &mut encoder, &prepared, &segments, &counts).unwrap();
+        device.destroy();
+        queue.submit([encoder.finish()]);
+        let error = if waits {
+            recorded.wait().unwrap_err()
+        } else {
+            let done = recorded.done();
+            let _ = device.poll(wgpu::PollType::Poll);
+            pollster::block_on(done).unwrap_err()
+        };
+        assert!(matches!(error, KernelError::DeviceLost { .. }), "{error:?}");
+        let mut encoder = device.create_command_encoder(&Default::default());
+        let error = encode(&gpu, &mut encoder, &prepared, &segments, &counts).unwrap_err();
+        assert!(matches!(error, KernelError::DeviceLost { .. }), "{error:?}");
+    }
 }
 
 const BOX: [f64; 6] = [0.0, 500.0, 0.0, 500.0, 0.0, 700.0];
@@ -463,6 +625,57 @@ fn what_cannot_be_recorded_is_an_error() {
 }
 
 #[test]
+fn a_device_with_too_few_storage_buffers_is_an_error_that_says_so() {
+    let few = |limits: &mut wgpu::Limits| limits.max_storage_buffers_per_shader_stage = 4;
+    let Some(gpu) = gpu(few) else { return };
+    let rows = lines(100, 2.0);
+    let slice = LineSlice::from_rows(&rows);
+    let grid = Grid::voxels([10; 3], BOX).unwrap();
+    let sums =
+        |backend: &Backend| voxels::sums_on(backend, slice, None, voxels::Amount::Length, &grid);
+    let fast = cutpoints::Params::new(0.5).precision(cutpoints::Precision::Fast);
+    let backend = Backend::Gpu(gpu.clone());
+    for error in [
+        minpoints::on(&backend, slice, &params(3)).unwrap_err(),
+        cutpoints::on(&backend, slice, &fast).unwrap_err(),
+        sums(&backend).unwrap_err(),
+    ] {
+        assert!(
+            matches!(
+                error,
+                KernelError::DeviceLimit {
+                    needed: 5..,
+                    available: 4,
+                    ..
+                }
+            ),
+            "{error:?}"
+        );
+        assert!(
+            error
+                .to_string()
+                .contains("max_storage_buffers_per_shader_stage = 4")
+        );
+    }
+    // What needs no more runs, and the CPU may do the rest.
+    let exact = cutpoints::Params::new(0.5);
+    assert_eq!(
+        cutpoints::on(&backend, slice, &exact).unwrap(),
+        cutpoints::on(&Backend::Cpu, slice, &exact).unwrap()
+    );
+    assert_eq!(
+        voxels::on(&backend, slice, &grid).unwrap(),
+        voxels::on(&Backend::Cpu, slice, &grid).unwrap()
+    );
+    let fallback = Backend::Gpu(gpu.with_fallback());
+    assert_eq!(sums(&fallback).unwrap(), sums(&Backend::Cpu).unwrap());
+    assert_eq!(
+        minpoints::on(&fallback, slice, &params(3)).unwrap(),
+        minpoints::on(&Backend::Cpu, slice, &params(3)).unwrap()
+    );
+}
+
+#[test]
 fn without_memory_by_budget_each_kernel_says_so_or_the_cpu_goes_on() {
     let Some(gpu) = gpu(|_| {}) else { return };
     gpu.set_memory_budget(1_000);
@@ -537,5 +750,11 @@ fn without_memory_by_the_device_it_is_an_error() {
     });
     assert_eq!(error, Some(KernelError::OutOfMemory));
     drop(held);
+    // Nor has the processor 4 GiB.
+    let huge = Grid::voxels([1_024; 3], BOX).unwrap();
+    let memory = KernelError::HostOutOfMemory { bytes: 4 << 30 };
+    let error = Counts::new(&Backend::Cpu, huge.clone()).err();
+    assert_eq!(error, Some(memory.clone()));
+    assert_eq!(voxels::on(&Backend::Cpu, slice, &huge), Err(memory));
     assert_eq!(voxels::on(&backend, slice, &small).unwrap(), expected);
 }

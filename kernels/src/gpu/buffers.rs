@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Gpu;
 use crate::error::{KernelError, Result};
@@ -37,9 +37,16 @@ impl Use {
 /// Free buffers, and how many bytes there are in all.
 #[derive(Debug)]
 pub(super) struct Pool {
-    free: Mutex<HashMap<(u64, Use), Vec<wgpu::Buffer>>>,
+    free: Mutex<Free>,
     allocated: AtomicU64,
     budget: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Free {
+    buffers: HashMap<(u64, Use), Vec<wgpu::Buffer>>,
+    /// Buffers of an earlier one do not come back.
+    generation: u64,
 }
 
 impl Default for Pool {
@@ -65,15 +72,31 @@ impl Pool {
         self.budget.load(Ordering::Relaxed)
     }
 
-    fn take(&self, class: u64, usage: Use) -> Option<wgpu::Buffer> {
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        free.get_mut(&(class, usage)).and_then(Vec::pop)
+    fn lock(&self) -> MutexGuard<'_, Free> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A free buffer if there is one, and the generation.
+    fn take(&self, class: u64, usage: Use) -> (Option<wgpu::Buffer>, u64) {
+        let mut free = self.lock();
+        let buffer = free.buffers.get_mut(&(class, usage)).and_then(Vec::pop);
+        (buffer, free.generation)
     }
 
     /// Lets go of what nobody uses.
     pub(super) fn clear(&self) {
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        for ((class, _), buffers) in free.drain() {
+        self.drop_free(&mut self.lock());
+    }
+
+    /// Lets go of what nobody uses now, and of what is in use once it no longer is.
+    pub(super) fn forget(&self) {
+        let mut free = self.lock();
+        free.generation += 1;
+        self.drop_free(&mut free);
+    }
+
+    fn drop_free(&self, free: &mut Free) {
+        for ((class, _), buffers) in free.buffers.drain() {
             self.allocated
                 .fetch_sub(class * buffers.len() as u64, Ordering::Relaxed);
         }
@@ -105,7 +128,8 @@ pub(crate) struct Buffer {
     class: u64,
     usage: Use,
     bytes: u64,
-    keep: bool,
+    /// The pool's when this was taken or made; `None` if it shall not go back.
+    generation: Option<u64>,
 }
 
 impl Buffer {
@@ -114,9 +138,17 @@ impl Buffer {
         &self.buffer
     }
 
+    pub(super) fn device(&self) -> &wgpu::Device {
+        self.gpu.device()
+    }
+
     /// Bytes that were asked for; the buffer may have more.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    pub(super) fn is_storage(&self) -> bool {
+        self.usage == Use::Storage
     }
 
     pub(super) fn binding(&self) -> wgpu::BindingResource<'_> {
@@ -129,16 +161,17 @@ impl Buffer {
 
     /// Not to be used again: the device may still write to it.
     pub(super) fn discard(&mut self) {
-        self.keep = false;
+        self.generation = None;
     }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
         let pool = self.gpu.pool();
-        if self.keep {
-            let mut free = pool.free.lock().unwrap_or_else(PoisonError::into_inner);
-            free.entry((self.class, self.usage))
+        let mut free = pool.lock();
+        if self.generation == Some(free.generation) {
+            free.buffers
+                .entry((self.class, self.usage))
                 .or_default()
                 .push(self.buffer.clone());
         } else {
@@ -164,7 +197,8 @@ impl Gpu {
     pub(crate) fn buffer(&self, bytes: u64, usage: Use) -> Result<Buffer> {
         let class = size_class(bytes, self.device().limits().max_buffer_size);
         let pool = self.pool();
-        let buffer = match pool.take(class, usage) {
+        let (free, generation) = pool.take(class, usage);
+        let buffer = match free {
             Some(buffer) => buffer,
             None => {
                 pool.reserve(class)?;
@@ -182,7 +216,7 @@ impl Gpu {
             class,
             usage,
             bytes: bytes.max(4),
-            keep: class <= LARGEST_KEPT,
+            generation: (class <= LARGEST_KEPT).then_some(generation),
         })
     }
 
@@ -225,5 +259,34 @@ mod tests {
             100 << 20, // 112 MiB would be too much
         ];
         assert_eq!(classes, expected);
+    }
+
+    #[test]
+    fn buffers_that_were_in_use_at_an_error_are_not_used_again() {
+        let gpu = match Gpu::new() {
+            Ok(gpu) => gpu,
+            Err(error) => {
+                let required = std::env::var_os("PEPT_REQUIRE_GPU").is_some_and(|v| v == "1");
+                assert!(!required, "{error}");
+                return;
+            }
+        };
+        let held = gpu.buffer(1_000, Use::Storage).unwrap();
+        let error = gpu.scoped(|| {
+            let buffer = gpu.buffer(1_000, Use::Readback)?;
+            let _ = gpu.device().create_buffer(&wgpu::BufferDescriptor {
+                label: None,
+                size: 4,
+                usage: wgpu::BufferUsages::empty(),
+                mapped_at_creation: false,
+            });
+            Ok(buffer)
+        });
+        assert!(matches!(error, Err(KernelError::Gpu { .. })), "{error:?}");
+        assert_eq!(gpu.memory_in_use(), 1_024);
+        drop(held);
+        assert_eq!(gpu.memory_in_use(), 0);
+        drop(gpu.buffer(1_000, Use::Storage).unwrap());
+        assert_eq!(gpu.memory_in_use(), 1_024, "kept for later");
     }
 }

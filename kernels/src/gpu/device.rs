@@ -1,15 +1,38 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::buffers::Pool;
 use super::pipelines::Pipelines;
 use crate::error::{KernelError, Result};
 
-/// Pairs (or similar units) that a first submission may hold, on hardware and on a software adapter.
+/// What a submission computes, in units that take similar times: pairs of lines, combinations of lines, cells of segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    Pairs,
+    Combinations,
+    Cells,
+}
+
+const N_WORKS: usize = Work::Cells as usize + 1;
+
+impl Work {
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::Pairs => "pept.pairs",
+            Self::Combinations => "pept.minpoints",
+            Self::Cells => "pept.voxels",
+        }
+    }
+}
+
+/// Units that a first submission may hold, on hardware and on a software adapter.
 const FIRST_BUDGET: u64 = 1 << 28;
 const FIRST_BUDGET_SOFTWARE: u64 = 1 << 24;
+/// Bounds of later ones.
+const LEAST_BUDGET: u64 = 1 << 16;
+const LARGEST_BUDGET: u64 = 1 << 36;
 /// Submissions longer than this make the next ones smaller: Windows resets a device after 2 s, Metal after 8 s.
 const LONG_SUBMISSION: Duration = Duration::from_millis(200);
 const SHORT_SUBMISSION: Duration = Duration::from_millis(50);
@@ -35,7 +58,10 @@ struct Inner {
     pipelines: Pipelines,
     pool: Pool,
     dispatches: AtomicU64,
-    budget: AtomicU64,
+    /// For each kind of work.
+    budgets: [AtomicU64; N_WORKS],
+    /// When the device last finished something.
+    finished: Mutex<Instant>,
     /// Whether it was said that the CPU goes on.
     warned: AtomicBool,
 }
@@ -155,11 +181,11 @@ impl Gpu {
     ) -> Self {
         let info = device.adapter_info();
         let software = info.device_type == wgpu::DeviceType::Cpu;
-        let budget = AtomicU64::new(if software {
+        let budget = if software {
             FIRST_BUDGET_SOFTWARE
         } else {
             FIRST_BUDGET
-        });
+        };
         Self {
             falls_back: false,
             inner: Arc::new(Inner {
@@ -170,7 +196,8 @@ impl Gpu {
                 pipelines,
                 pool: Pool::default(),
                 dispatches: AtomicU64::new(0),
-                budget,
+                budgets: std::array::from_fn(|_| AtomicU64::new(budget)),
+                finished: Mutex::new(Instant::now()),
                 warned: AtomicBool::new(false),
             }),
         }
@@ -211,6 +238,7 @@ impl Gpu {
             KernelError::DeviceLost { .. }
                 | KernelError::OutOfMemory
                 | KernelError::TooLarge { .. }
+                | KernelError::DeviceLimit { .. }
                 | KernelError::Gpu { .. }
         );
         let falls_back = self.falls_back && of_the_gpu;
@@ -272,6 +300,23 @@ impl Gpu {
             & !3
     }
 
+    /// An error if a shader may not have so many storage buffers: a device may have been requested with fewer than the default.
+    pub(crate) fn check_storage_buffers(&self, n: usize) -> Result<()> {
+        let available = self
+            .inner
+            .device
+            .limits()
+            .max_storage_buffers_per_shader_stage;
+        if n <= available as usize {
+            return Ok(());
+        }
+        Err(KernelError::DeviceLimit {
+            name: "max_storage_buffers_per_shader_stage",
+            needed: n as u64,
+            available: u64::from(available),
+        })
+    }
+
     /// Most workgroups of a dispatch with one dimension.
     pub(crate) fn max_workgroups(&self) -> usize {
         self.inner
@@ -281,26 +326,26 @@ impl Gpu {
     }
 
     /// Units of work that the next submission may hold.
-    pub(crate) fn budget(&self) -> u64 {
-        self.inner.budget.load(Ordering::Relaxed)
+    pub(crate) fn budget(&self, work: Work) -> u64 {
+        self.inner.budgets[work as usize].load(Ordering::Relaxed)
     }
 
-    /// Adapts the budget to how long a submission of `units` took. Results do not depend on it.
-    pub(super) fn took(&self, units: u64, time: Duration) {
+    /// Adapts the budget to how long a submission of `units`, which has just finished, took. Results do not depend on it.
+    pub(super) fn took(&self, work: Work, units: u64, start: Instant) {
+        let now = Instant::now();
+        // It may have waited for those of other threads.
+        let start = {
+            let finished = &self.inner.finished;
+            let mut finished = finished.lock().unwrap_or_else(PoisonError::into_inner);
+            start.max(std::mem::replace(&mut finished, now))
+        };
         if units == 0 {
             return; // copies, whose time says nothing
         }
         self.inner.dispatches.fetch_add(1, Ordering::Relaxed);
-        let budget = self.budget();
-        if time > LONG_SUBMISSION {
-            self.inner
-                .budget
-                .store((budget.min(units) / 2).max(1 << 16), Ordering::Relaxed);
-        } else if time < SHORT_SUBMISSION && units > budget / 2 {
-            self.inner
-                .budget
-                .store(budget.saturating_mul(2).min(1 << 36), Ordering::Relaxed);
-        }
+        let time = now.saturating_duration_since(start);
+        let budget = adapted(self.budget(work), units, time);
+        self.inner.budgets[work as usize].store(budget, Ordering::Relaxed);
     }
 
     /// Lets go of buffers that are kept for later calls.
@@ -345,5 +390,54 @@ impl fmt::Debug for Gpu {
             .field("adapter", &self.inner.info.name)
             .field("driver", &self.inner.info.driver_info)
             .finish()
+    }
+}
+
+/// The next budget, after a submission of `units`.
+fn adapted(budget: u64, units: u64, time: Duration) -> u64 {
+    if time > LONG_SUBMISSION {
+        (budget.min(units) / 2).max(LEAST_BUDGET)
+    } else if time < SHORT_SUBMISSION && units > budget / 2 {
+        budget.saturating_mul(2).min(LARGEST_BUDGET)
+    } else {
+        budget
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_work_has_a_budget_and_waiting_for_others_does_not_lower_it() {
+        let gpu = match Gpu::new() {
+            Ok(gpu) => gpu,
+            Err(error) => {
+                let required = std::env::var_os("PEPT_REQUIRE_GPU").is_some_and(|v| v == "1");
+                assert!(!required, "{error}");
+                return;
+            }
+        };
+        let first = gpu.budget(Work::Pairs);
+        let a_second_ago = Instant::now().checked_sub(Duration::from_secs(1)).unwrap();
+        *gpu.inner.finished.lock().unwrap() = a_second_ago;
+        gpu.took(Work::Combinations, first, a_second_ago);
+        assert_eq!(gpu.budget(Work::Combinations), first / 2);
+        assert_eq!(gpu.budget(Work::Pairs), first);
+        // Submitted as long ago, but it had to wait.
+        gpu.took(Work::Pairs, 64, a_second_ago);
+        assert_eq!(gpu.budget(Work::Pairs), first);
+        gpu.took(Work::Pairs, first, a_second_ago);
+        assert_eq!(gpu.budget(Work::Pairs), 2 * first);
+    }
+
+    #[test]
+    fn budgets_stay_within_their_bounds() {
+        let (slow, fast) = (Duration::from_secs(1), Duration::ZERO);
+        assert_eq!(adapted(1 << 20, 1 << 19, slow), 1 << 18);
+        assert_eq!(adapted(1 << 20, 1, slow), LEAST_BUDGET);
+        assert_eq!(adapted(1 << 20, 1, fast), 1 << 20);
+        assert_eq!(adapted(1 << 20, 1 << 20, fast), 1 << 21);
+        assert_eq!(adapted(LARGEST_BUDGET, u64::MAX, fast), LARGEST_BUDGET);
     }
 }

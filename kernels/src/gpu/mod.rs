@@ -9,6 +9,7 @@ mod pipelines;
 
 pub(crate) use buffers::{Buffer, Use};
 pub(crate) use commands::Readback;
+pub(crate) use device::Work;
 pub use device::{Gpu, adapters};
 pub(crate) use pipelines::Pipeline;
 

@@ -3,7 +3,7 @@ use std::ops::ControlFlow;
 use super::Params;
 use super::filter::Filter;
 use crate::error::{KernelError, Result};
-use crate::gpu::{Buffer, DONE, Gpu, Pipeline, Readback, Use, to_u32};
+use crate::gpu::{Buffer, DONE, Gpu, Pipeline, Readback, Use, Work, to_u32};
 use crate::pairs::Batch;
 use crate::pairs::gpu::{Bands, ListSize, Rows};
 
@@ -182,7 +182,8 @@ impl<'a> Combinations<'a> {
 
     /// Combinations for a submission, if each takes so many units.
     fn at_once(&self, units: u64) -> usize {
-        let within_time = usize::try_from(self.gpu.budget() / units.max(1)).unwrap_or(usize::MAX);
+        let within_time = usize::try_from(self.gpu.budget(Work::Combinations) / units.max(1))
+            .unwrap_or(usize::MAX);
         self.window.min(within_time).max(1)
     }
 
@@ -222,7 +223,7 @@ impl<'a> Combinations<'a> {
             ))
         })?;
         let units = (n * level.depth * rows.row_words) as u64;
-        let readbacks = gpu.submit("pept.minpoints", units, |commands| {
+        let readbacks = gpu.submit(Work::Combinations, units, |commands| {
             commands.clear(&done);
             commands.clear(&places);
             let buffers: [(u32, &Buffer); 6] = [
@@ -233,8 +234,8 @@ impl<'a> Combinations<'a> {
                 (4, &places),
                 (6, &done),
             ];
-            commands.dispatch(Pipeline::MinpointsCount, &buffers, n_groups);
-            commands.dispatch(Pipeline::BitScan, &[(0, &size), (2, &places)], 1);
+            commands.dispatch(Pipeline::MinpointsCount, &buffers, n_groups)?;
+            commands.dispatch(Pipeline::BitScan, &[(0, &size), (2, &places)], 1)?;
             commands.read(&done, done.bytes())?;
             commands.read(&places, places.bytes())
         })?;
@@ -283,10 +284,10 @@ impl<'a> Combinations<'a> {
     ) -> Result<Buffer> {
         let (search, children, done) = self.window(level, counted, n_children)?;
         let units = (n_children * level.depth * rows.row_words) as u64;
-        let readbacks = self.gpu.submit("pept.minpoints", units, |commands| {
+        let readbacks = self.gpu.submit(Work::Combinations, units, |commands| {
             commands.clear(&done);
             let buffers = write_bindings(rows, level, counted, &search, &children, &done);
-            commands.dispatch(Pipeline::MinpointsWrite, &buffers, counted.n_groups);
+            commands.dispatch(Pipeline::MinpointsWrite, &buffers, counted.n_groups)?;
             commands.read(&done, done.bytes())
         })?;
         check_done(&[words(&readbacks, 0)])?;
@@ -327,12 +328,12 @@ impl<'a> Combinations<'a> {
             ))
         })?;
         let units = rows.row_words as u64 * level.depth as u64 + JUDGE_UNITS;
-        let readbacks = gpu.submit("pept.minpoints", n_children as u64 * units, |commands| {
+        let readbacks = gpu.submit(Work::Combinations, n_children as u64 * units, |commands| {
             for buffer in [&written, &judged, &chunks, &picked] {
                 commands.clear(buffer);
             }
             let buffers = write_bindings(rows, level, counted, &write, &children, &written);
-            commands.dispatch(Pipeline::MinpointsWrite, &buffers, counted.n_groups);
+            commands.dispatch(Pipeline::MinpointsWrite, &buffers, counted.n_groups)?;
             let buffers: [(u32, &Buffer); 6] = [
                 (0, &judge),
                 (3, &children),
@@ -341,11 +342,11 @@ impl<'a> Combinations<'a> {
                 (8, &rows.lines),
                 (9, &mask),
             ];
-            commands.dispatch(Pipeline::MinpointsJudge, &buffers, n_groups);
+            commands.dispatch(Pipeline::MinpointsJudge, &buffers, n_groups)?;
             let buffers: [(u32, &Buffer); 4] = [(0, &size), (1, &mask), (2, &chunks), (3, &list)];
-            commands.dispatch(Pipeline::BitCount, &buffers[..3], n_chunks);
-            commands.dispatch(Pipeline::BitScan, &[(0, &size), (2, &chunks)], 1);
-            commands.dispatch(Pipeline::BitWrite, &buffers, n_chunks);
+            commands.dispatch(Pipeline::BitCount, &buffers[..3], n_chunks)?;
+            commands.dispatch(Pipeline::BitScan, &[(0, &size), (2, &chunks)], 1)?;
+            commands.dispatch(Pipeline::BitWrite, &buffers, n_chunks)?;
             let buffers: [(u32, &Buffer); 5] = [
                 (0, &judge),
                 (3, &children),
@@ -353,7 +354,7 @@ impl<'a> Combinations<'a> {
                 (5, &picked),
                 (10, &list),
             ];
-            commands.dispatch(Pipeline::MinpointsPick, &buffers, n_groups);
+            commands.dispatch(Pipeline::MinpointsPick, &buffers, n_groups)?;
             commands.read(&written, written.bytes())?;
             commands.read(&judged, judged.bytes())?;
             commands.read(&chunks, chunks.bytes())
@@ -369,7 +370,7 @@ impl<'a> Combinations<'a> {
             return Ok(Vec::new());
         }
         let bytes = 4 * (k * n_picked) as u64;
-        let readbacks = gpu.submit("pept.minpoints", 0, |commands| {
+        let readbacks = gpu.submit(Work::Combinations, 0, |commands| {
             commands.read(&picked, bytes)
         })?;
         let picked = words(&readbacks, 0);

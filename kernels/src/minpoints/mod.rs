@@ -31,9 +31,8 @@ pub(crate) use gpu::WORKGROUP_SIZE;
 
 /// A system whose determinant, divided by the number of lines cubed, is at most this is singular.
 const SINGULAR: f64 = 1e-12;
-/// Combinations that a GPU proposes, for one task.
-#[cfg(feature = "gpu")]
-const CANDIDATES_PER_TASK: usize = 4_096;
+/// Points that [`in_pieces`] hands over at once, at most; and combinations that a GPU proposes, for one task.
+const POINTS_PER_PIECE: usize = 4_096;
 
 /// What makes a combination of lines a minpoint.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -134,6 +133,9 @@ impl Minpoints {
     }
 
     /// The lines of the n-th point, ascending: indices into the sample.
+    ///
+    /// # Panics
+    /// If there are not more than `n` points.
     #[must_use]
     pub fn lines(&self, n: usize) -> &[u32] {
         &self.lines[n * self.num_lines..(n + 1) * self.num_lines]
@@ -167,9 +169,11 @@ pub fn on_samples(
 ) -> Result<Vec<Minpoints>> {
     let batch = params.batch(lines, samples)?;
     let mut parts = Vec::new();
-    for_each(backend, &batch, params, |mut found| {
-        found.retain(|part| !part.is_empty());
-        parts.append(&mut found);
+    // All are held anyway.
+    for_each(backend, &batch, params, usize::MAX, |part| {
+        if !part.is_empty() {
+            parts.push(part);
+        }
         ControlFlow::Continue(())
     })?;
     let samples = batch.samples.par_iter();
@@ -179,7 +183,8 @@ pub fn on_samples(
 }
 
 /// Hands over the minpoints of all lines piece by piece, in the lexicographic order of their lines, so that memory stays bounded however
-/// many there are, until `piece` breaks off. What is held meanwhile are the near pairs of lines.
+/// many there are, until `piece` breaks off. A piece has 4,096 points at most. What is held meanwhile are the near pairs of lines and, for
+/// each thread and line of a combination, 64 pieces at worst.
 ///
 /// # Errors
 /// See [`on_samples`].
@@ -190,24 +195,22 @@ pub fn in_pieces(
     mut piece: impl FnMut(&Minpoints) -> ControlFlow<()> + Send,
 ) -> Result<()> {
     let batch = params.batch(lines, std::slice::from_ref(&(0..lines.len())))?;
-    for_each(backend, &batch, params, |found| {
-        for mut part in found {
-            for line in &mut part.lines {
-                *line = batch.rows[*line as usize];
-            }
-            piece(&part)?;
+    for_each(backend, &batch, params, POINTS_PER_PIECE, |mut part| {
+        for line in &mut part.lines {
+            *line = batch.rows[*line as usize];
         }
-        ControlFlow::Continue(())
+        piece(&part)
     })
 }
 
-/// Calls `work` with the minpoints of all combinations of lines that share a sample, within the cutoffs of any, in order; their lines
-/// count the batch's.
+/// Calls `work` with the minpoints of all combinations of lines that share a sample, within the cutoffs of any, in order, `most` at once;
+/// their lines count the batch's.
 fn for_each(
     backend: &Backend,
     batch: &Batch,
     params: &Params,
-    work: impl FnMut(Vec<Minpoints>) -> ControlFlow<()> + Send,
+    most: usize,
+    work: impl FnMut(Minpoints) -> ControlFlow<()> + Send,
 ) -> Result<()> {
     let decide = Decide::new(batch, params);
     #[cfg(feature = "gpu")]
@@ -216,20 +219,21 @@ fn for_each(
     {
         let (mut work, mut done) = (work, Vec::new());
         let found = gpu::for_each(gpu, batch, params, |candidates| {
-            let lines = candidates.par_chunks(params.num_lines * CANDIDATES_PER_TASK);
-            work(lines.map(|lines| decide.candidates(lines)).collect())?;
+            let lines = candidates.par_chunks(params.num_lines * POINTS_PER_PIECE);
+            let parts: Vec<Minpoints> = lines.map(|lines| decide.candidates(lines)).collect();
+            parts.into_iter().try_for_each(&mut work)?;
             done = candidates[candidates.len() - params.num_lines..].to_vec();
             ControlFlow::Continue(())
         });
         return match found {
             // The CPU goes on behind the last combination that was handed over.
             Err(error) if gpu.falls_back(&error) => {
-                cpu::for_each(&Backend::Cpu, &decide, &done, work)
+                cpu::for_each(&Backend::Cpu, &decide, &done, most, work)
             }
             result => result,
         };
     }
-    cpu::for_each(backend, &decide, &[], work)
+    cpu::for_each(backend, &decide, &[], most, work)
 }
 
 /// Picks a sample's minpoints out of the batch's.

@@ -20,9 +20,10 @@
 //!    `2 r_m`, since both lines come within `r_m` of `c`: this bounds `m'` when `max` is huge. *For minpoints* the f64 formula
 //!    measures the distance of a point `x` in the box from each line, as `|(x - P) x u|` with `|x - P| <= L`: the difference
 //!    rounds by `e L`, `u` by `3.5 e`, the product by `4 e L`, the norm by `3 e` of itself, so that `d <= 2 (a (1 + 4 e) + 8.5 e L)`, which
-//!    `m'` exceeds as well.
-//! 2. *A line that misses the ball* of radius `rho` about `c` is in no accepted pair: it is left out, so that
-//!    far lines do not enlarge `r_m`.
+//!    `m'` exceeds as well. Sums of squares that underflow are off by less than `2^-1070`: nothing beside the slack in `m'` where
+//!    `m' >= 2^-500`, since `max` or `2^-48 L` then is at least half of that. Batches with a smaller one are left to f64.
+//! 2. *A line that misses the ball* of radius `rho` about `c` (by `2^-500` at least, for underflow) is in no accepted pair: it is left
+//!    out, so that far lines do not enlarge `r_m`.
 //! 3. *`T`*. The f64 moments are off by `<= 8 e L` (difference, products, normalisation), the directions by `3.5 e`: together
 //!    `23 e L < 2^-48 L` in `T S`. Rounding the inputs to f32 (to nearest, `eps / 2` each) adds at most `eps` of each product,
 //!    and the magnitudes of three products sum to at most `r_m` (Cauchy-Schwarz): `2 eps r_m` for both. Six products and
@@ -34,13 +35,15 @@
 //!    `1 + 16 eps` in `m2`, whose own rounding to f32 is upwards. `m2 >= 2^-80`, so `m2 (k - C^2)` is not flushed; `x^2` may be,
 //!    which only admits more.
 //!
-//! A line so short that `U.U` underflows has no direction in f64: it is not left out, and its batch proposes every pair, as does one
-//! of unbounded cutoffs or overflowing coordinates. All inputs are at most 1 in magnitude and `g <= 4`, so neither NaN nor infinity arises.
+//! A line so short or so long that `U.U` underflows or overflows has no direction in f64: it is not left out, and its batch proposes
+//! every pair, as does one of unbounded cutoffs or overflowing coordinates. All inputs are at most 1 in magnitude and `g <= 4`, so neither NaN nor infinity arises.
 
 /// One unit in the last place of 1f32: the error of one operation that rounds up or down.
 const EPS: f64 = f32::EPSILON as f64;
 /// Covers everything that f64 rounds, per unit of `L`: 32 units of `2^-53`, of which 23 are needed.
 pub(super) const F64_BAND: f64 = 1.0 / (1u64 << 48) as f64;
+/// Lengths (mm) far below which squares underflow in f64: 2^-500.
+pub(super) const UNDERFLOW: f64 = f64::from_bits((1_023 - 500) << 52);
 /// The constants of the filter: `g`, `k`, `m2`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "gpu", derive(bytemuck::Pod, bytemuck::Zeroable))]
@@ -58,8 +61,9 @@ impl Filter {
         let guard = band * (14.5 * EPS * r_m + F64_BAND * reach) / scale;
         let max = (max_distance * (1.0 + 1e-12) + F64_BAND * reach)
             .min(2.0 * r_m * (1.0 + 1e-6) + F64_BAND * reach);
+        let is_tiny = max < UNDERFLOW;
         let max = max.max(scale / (1u64 << 40) as f64) / scale;
-        if !(guard < 4.0 && max.is_finite()) {
+        if is_tiny || !(guard < 4.0 && max.is_finite()) {
             return Self::EVERYTHING;
         }
         Self {
@@ -102,7 +106,8 @@ pub(crate) fn round_up(x: f64) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cutpoints::confirm;
+    use crate::backend::Backend;
+    use crate::cutpoints::{self, confirm};
     use crate::line::{LineSlice, Ray, cross, dot, norm, sub};
     use crate::pairs::{Batch, Near};
     use crate::rounding::{MODELS, Rounding, Uniform};
@@ -205,6 +210,37 @@ mod tests {
                 .any(|(&lost, model)| lost > 0 && model.is_directed()),
             "{lost:?}"
         );
+    }
+
+    #[test]
+    fn distances_too_small_for_f64_leave_every_pair_to_it() {
+        // Their distance is 2.6e-162 mm, but its square is 0 in f64.
+        let (length, far) = (1e-70, 1.5e-162);
+        let lors = [
+            [0.0, 0.0, 0.0, 0.0, length, -length, 0.0],
+            [
+                0.0,
+                far,
+                far,
+                far,
+                far + length,
+                far + length,
+                far - 2.0 * length,
+            ],
+        ];
+        let box_of = |size: f64| [-size, size, -size, size, -size, size];
+        let params = cutpoints::Params::new(1.6e-162).cutoffs(box_of(1e-160));
+        let found = cutpoints::on(&Backend::Cpu, LineSlice::from_rows(&lors), &params);
+        assert_eq!(found.unwrap().len(), 1);
+        // A distance of 0 is small only where everything is.
+        for (size, is_tiny) in [(1e-160, true), (1.0, false)] {
+            let near = Near {
+                cutoffs: Some(box_of(size)),
+                distance: 0.0,
+            };
+            let batch = Batch::new(LineSlice::from_rows(&lors), &[0..2, 0..2], &near);
+            assert_eq!(batch.is_beyond_f32(), is_tiny);
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@ use std::ops::{ControlFlow, Range};
 
 use super::{Batch, Decision, Proposals};
 use crate::error::{KernelError, Result};
-use crate::gpu::{Buffer, DONE, Gpu, Pipeline, Readback, Use, to_u32};
+use crate::gpu::{Buffer, DONE, Gpu, Pipeline, Readback, Use, Work, to_u32};
 
 /// Lines i of a tile, one per thread. The shader's override of the same name.
 pub(crate) const WORKGROUP_SIZE: u32 = 64;
@@ -239,7 +239,7 @@ fn some_bands(gpu: &Gpu, batch: &Batch, bands: &[Band]) -> Result<Masks> {
     let mut extent = Extent::NOTHING.with(&bands[0], first);
     let more = bands[1..].iter().take_while(|band| {
         extent = extent.with(band, first);
-        extent.fits(gpu, decides) && extent.units <= gpu.budget()
+        extent.fits(gpu, decides) && extent.units <= gpu.budget(Work::Pairs)
     });
     let mut n = 1 + more.count();
     loop {
@@ -503,7 +503,8 @@ impl Rows {
         let units_each = (TILE_I * TILE_J) as u64;
         let mut done = 0;
         while done < tiles.len() {
-            let within_time = usize::try_from(gpu.budget() / units_each).unwrap_or(usize::MAX);
+            let within_time =
+                usize::try_from(gpu.budget(Work::Pairs) / units_each).unwrap_or(usize::MAX);
             let within_binding = usize::try_from(gpu.max_binding()).unwrap_or(usize::MAX);
             let most = gpu
                 .max_workgroups()
@@ -517,7 +518,7 @@ impl Rows {
                 ))
             })?;
             let units = now.len() as u64 * units_each;
-            let readbacks = gpu.submit("pept.pairs", units, |commands| {
+            let readbacks = gpu.submit(Work::Pairs, units, |commands| {
                 commands.clear(&flags);
                 let buffers: [(u32, &Buffer); 5] = [
                     (0, &filter),
@@ -526,7 +527,7 @@ impl Rows {
                     (3, &words),
                     (4, &flags),
                 ];
-                commands.dispatch(Pipeline::Pairs, &buffers, now.len());
+                commands.dispatch(Pipeline::Pairs, &buffers, now.len())?;
                 commands.read(&flags, flags.bytes())
             })?;
             let ran = |flags: &Readback| flags.words().iter().all(|&word| word == DONE);
@@ -597,7 +598,7 @@ fn set_bits(
         })?),
         None => None,
     };
-    let readbacks = gpu.submit("pept.pairs", extent.units, |commands| {
+    let readbacks = gpu.submit(Work::Pairs, extent.units, |commands| {
         commands.clear(&done);
         commands.clear(&chunks);
         let pairs: [(u32, &Buffer); 5] = [
@@ -607,18 +608,18 @@ fn set_bits(
             (3, &mask),
             (4, &done),
         ];
-        commands.dispatch(Pipeline::Pairs, &pairs, extent.n_tiles);
+        commands.dispatch(Pipeline::Pairs, &pairs, extent.n_tiles)?;
         commands.dispatch(
             Pipeline::BitCount,
             &[(0, &size), (1, &mask), (2, &chunks)],
             n_chunks,
-        );
-        commands.dispatch(Pipeline::BitScan, &[(0, &size), (2, &chunks)], 1);
+        )?;
+        commands.dispatch(Pipeline::BitScan, &[(0, &size), (2, &chunks)], 1)?;
         commands.dispatch(
             Pipeline::BitWrite,
             &[(0, &size), (1, &mask), (2, &chunks), (3, &list)],
             n_chunks,
-        );
+        )?;
         if let Some((limits, bands, points)) = &positions {
             let buffers: [(u32, &Buffer); 6] = [
                 (0, limits),
@@ -630,7 +631,7 @@ fn set_bits(
             ];
             let n_workgroups = extent.n_words.div_ceil(TILE_I).min(gpu.max_workgroups());
             commands.clear(points);
-            commands.dispatch(Pipeline::Positions, &buffers, n_workgroups);
+            commands.dispatch(Pipeline::Positions, &buffers, n_workgroups)?;
         }
         commands.read(&done, done.bytes())?;
         commands.read(&chunks, chunks.bytes())
@@ -645,7 +646,7 @@ fn set_bits(
     }
     let read = |buffer: &Buffer, bytes: u64| -> Result<Option<Readback>> {
         Ok(gpu
-            .submit("pept.pairs", 0, |commands| commands.read(buffer, bytes))?
+            .submit(Work::Pairs, 0, |commands| commands.read(buffer, bytes))?
             .pop())
     };
     if n_bits == 0 {

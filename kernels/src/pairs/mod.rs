@@ -19,7 +19,7 @@ use crate::error::{KernelError, Result};
 use crate::line::{Cutoffs, EMPTY_BOX, LineSlice, Ray, cross, norm, sub};
 #[cfg(feature = "gpu")]
 pub(crate) use filter::round_up;
-use filter::{F64_BAND, Filter};
+use filter::{F64_BAND, Filter, UNDERFLOW};
 
 /// Pairs that one task of a thread takes.
 const PAIRS_PER_TASK: usize = 1 << 16;
@@ -139,16 +139,16 @@ impl Batch {
             if ray.u.iter().all(|&u| u == 0.0) {
                 continue; // no direction: no kernel accepts it
             }
-            let is_lost = ray.uu < f64::MIN_POSITIVE;
+            let is_lost = !(f64::MIN_POSITIVE..f64::INFINITY).contains(&ray.uu);
             if is_lost {
-                r_m = f64::NAN; // its direction is lost to underflow: f64 decides every pair of the batch
+                r_m = f64::NAN; // its direction is lost to underflow or overflow: f64 decides every pair of the batch
             }
             let length = norm(ray.u);
             let u = ray.u.map(|v| v / length);
             let m = cross(sub(ray.p, centre), u);
             let line_reach = norm(ray.p) + norm(centre) + rho;
             // Not `>`: what overflowed to NaN stays, the filter then proposes every pair.
-            if !is_lost && norm(m) > rho + F64_BAND * line_reach {
+            if !is_lost && norm(m) > rho + F64_BAND * line_reach + UNDERFLOW {
                 continue;
             }
             r_m = max_or_nan(r_m, norm(m));

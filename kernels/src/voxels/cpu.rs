@@ -6,16 +6,31 @@ use rayon::prelude::*;
 use super::Amount;
 use super::grid::Grid;
 use super::walk::{Track, Walk};
+use crate::error::{KernelError, Result};
 
 /// Fewer tracks than this are not spread over threads.
 const FEW_TRACKS: usize = 2_000;
 /// Segments that take their steps together.
 const LANES: usize = 16;
 
-pub(super) fn counts(grid: &Grid, tracks: &[Track]) -> Vec<u32> {
-    let mut cells = vec![0; grid.n_cells()];
+pub(super) fn counts(grid: &Grid, tracks: &[Track]) -> Result<Vec<u32>> {
+    let mut cells = zeros(grid)?;
     add_counts(grid, tracks, &mut cells);
-    cells
+    Ok(cells)
+}
+
+/// A grid's cells.
+pub(super) fn zeros<T: Copy + From<u8>>(grid: &Grid) -> Result<Vec<T>> {
+    let n = grid.n_cells();
+    // `vec!` ends the program where memory is short, but only it gets zeros that no thread has to write: so it is tried before.
+    let mut trial = Vec::<T>::new();
+    if trial.try_reserve_exact(n).is_err() {
+        return Err(KernelError::HostOutOfMemory {
+            bytes: (n * size_of::<T>()) as u64,
+        });
+    }
+    drop(trial);
+    Ok(vec![T::from(0); n])
 }
 
 pub(super) fn add_counts(grid: &Grid, tracks: &[Track], cells: &mut [u32]) {

@@ -1,7 +1,7 @@
 use std::future::Future;
 use std::ops::Range;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::task::{Context, Poll, Waker};
 
 use rayon::prelude::*;
@@ -126,6 +126,7 @@ pub fn encode(
             });
         }
     }
+    gpu.check_storage_buffers(3)?; // segments, counts, flags
     check_buffer("segments", segments, walks_bytes)?;
     check_buffer("counts", counts, counts_bytes)?;
     let done_bytes = 4 * n_groups as u64;
@@ -145,6 +146,7 @@ pub fn encode(
         match size.get_mapped_range_mut(..) {
             Ok(mut view) => view.copy_from_slice(bytemuck::bytes_of(&Size::new(n_walks))),
             Err(error) => {
+                gpu.probe()?;
                 return Err(KernelError::Gpu {
                     reason: error.to_string(),
                 });
@@ -214,17 +216,28 @@ impl Recorded {
     /// Waits until it is done; to be called after the submission.
     ///
     /// # Errors
-    /// [`KernelError::DeviceLost`], [`KernelError::Gpu`] if the device did not do it, also because it never got it.
+    /// [`KernelError::DeviceLost`], also if there is no answer within a minute; [`KernelError::Gpu`] if the device did not do it, also because it never got it.
     pub fn wait(self) -> Result<()> {
-        let gpu = self.gpu.clone();
-        let mapped = self.map();
-        // The callback comes in here; a device that is lost has none.
-        let polled = gpu.device().poll(wgpu::PollType::wait_indefinitely());
-        polled.map_err(|error| gpu.is_lost(error))?;
-        match mapped.result() {
-            Some(result) => mapped.checked(result),
-            None => Err(gpu.is_lost("no answer from the device")),
+        let (sender, answer) = mpsc::channel();
+        self.readback
+            .map_async(wgpu::MapMode::Read, .., move |result| {
+                let _ = sender.send(result); // nobody listens after an error
+            });
+        self.gpu.wait(None, &answer, 1)?;
+        self.check()
+    }
+
+    /// Whether each workgroup of the shader was there, as the mapped flags say.
+    fn check(&self) -> Result<()> {
+        let view = self.readback.get_mapped_range(..);
+        let view = view.map_err(|error| self.gpu.is_lost(error))?;
+        let flags: &[u32] = bytemuck::cast_slice(&view);
+        if flags.iter().all(|&flag| flag == DONE) {
+            return Ok(());
         }
+        Err(KernelError::Gpu {
+            reason: "the recorded shader of voxels did not run, or was never submitted".into(),
+        })
     }
 
     /// Ready when it is done; to be called after the submission. The host has to poll the device meanwhile, as for any read-back of its own.
@@ -232,10 +245,6 @@ impl Recorded {
     /// # Errors
     /// As [`wait`](Self::wait).
     pub fn done(self) -> impl Future<Output = Result<()>> + Send {
-        self.map()
-    }
-
-    fn map(self) -> Mapped {
         let state: Arc<Mutex<(Option<Answer>, Option<Waker>)>> = Arc::default();
         let answer = Arc::clone(&state);
         self.readback
@@ -264,27 +273,6 @@ struct Mapped {
     state: Arc<Mutex<(Option<Answer>, Option<Waker>)>>,
 }
 
-impl Mapped {
-    fn result(&self) -> Option<Answer> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.0.take()
-    }
-
-    fn checked(&self, answer: Answer) -> Result<()> {
-        let Recorded { gpu, readback } = &self.recorded;
-        answer.map_err(|error| gpu.is_lost(error))?;
-        let view = readback.get_mapped_range(..);
-        let view = view.map_err(|error| gpu.is_lost(error))?;
-        let flags: &[u32] = bytemuck::cast_slice(&view);
-        if flags.iter().all(|&flag| flag == DONE) {
-            return Ok(());
-        }
-        Err(KernelError::Gpu {
-            reason: "the recorded shader of voxels did not run, or was never submitted".into(),
-        })
-    }
-}
-
 impl Future for Mapped {
     type Output = Result<()>;
 
@@ -297,7 +285,8 @@ impl Future for Mapped {
             state.0.take()
         };
         match answer {
-            Some(answer) => Poll::Ready(self.checked(answer)),
+            Some(Ok(())) => Poll::Ready(self.recorded.check()),
+            Some(Err(error)) => Poll::Ready(Err(self.recorded.gpu.is_lost(error))),
             None => Poll::Pending,
         }
     }

@@ -6,7 +6,7 @@ use super::Amount;
 use super::grid::Grid;
 use super::walk::{Faces, Track, Walk};
 use crate::error::{KernelError, Result};
-use crate::gpu::{Buffer, DONE, Gpu, Pipeline, Use, to_u32};
+use crate::gpu::{Buffer, DONE, Gpu, Pipeline, Use, Work, to_u32};
 
 /// Segments of a workgroup, one per thread. The shader's override of the same name.
 pub(crate) const WORKGROUP_SIZE: u32 = 64;
@@ -72,7 +72,7 @@ impl DeviceGrid {
                 low: zeros()?,
                 high: if sums { Some(zeros()?) } else { None },
             };
-            gpu.submit("pept.voxels", 0, |commands| {
+            gpu.submit(Work::Cells, 0, |commands| {
                 commands.clear(&slab.low);
                 slab.high.iter().for_each(|high| commands.clear(high));
                 Ok(())
@@ -147,7 +147,7 @@ impl DeviceGrid {
 }
 
 fn read(gpu: &Gpu, buffer: &Buffer) -> Result<crate::gpu::Readback> {
-    let mut readbacks = gpu.submit("pept.voxels", 0, |commands| {
+    let mut readbacks = gpu.submit(Work::Cells, 0, |commands| {
         commands.read(buffer, buffer.bytes())
     })?;
     readbacks
@@ -217,7 +217,7 @@ fn counts_of_batch(
         })
         .collect();
     let cells = gpu.scoped(|| gpu.buffer(4 * n_cells as u64, Use::Storage))?;
-    gpu.submit("pept.voxels", 0, |commands| {
+    gpu.submit(Work::Cells, 0, |commands| {
         commands.clear(&cells);
         Ok(())
     })?;
@@ -244,7 +244,7 @@ fn add_walks(
     while first < walks.len() {
         let (mut n, mut units) = (0, 0);
         for walk in walks[first..].iter().take(most) {
-            if n > 0 && units + cells(walk) > gpu.budget() {
+            if n > 0 && units + cells(walk) > gpu.budget(Work::Cells) {
                 break;
             }
             n += 1;
@@ -272,9 +272,9 @@ fn add_walks(
             }
             None => Pipeline::VoxelCounts,
         };
-        let readbacks = gpu.submit("pept.voxels", units, |commands| {
+        let readbacks = gpu.submit(Work::Cells, units, |commands| {
             commands.clear(&done);
-            commands.dispatch(pipeline, &bindings, n_workgroups);
+            commands.dispatch(pipeline, &bindings, n_workgroups)?;
             commands.read(&done, done.bytes())
         })?;
         let ran = |readback: &crate::gpu::Readback| readback.words().iter().all(|&w| w == DONE);

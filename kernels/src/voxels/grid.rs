@@ -3,6 +3,9 @@ use crate::line::Cutoffs;
 
 /// Cells of an axis, at most: positions are i32 of 2^-16 cells.
 const MAX_CELLS: usize = 16_383;
+/// Widths (mm) up to which, and cells (mm) from which on, squares of lengths are f64 with all their digits.
+const MAX_WIDTH: f64 = 1e150;
+const MIN_CELL: f64 = 1e-150;
 
 /// A plane that lines are projected to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -32,7 +35,7 @@ impl Grid {
     ///
     /// # Errors
     /// [`KernelError::Parameter`] for limits that are not finite or inverted or have no width, for no cells, or more than 16,383 along
-    /// an axis or 2^31 in all.
+    /// an axis or 2^31 in all; for lengths whose squares f64 cannot hold (a box wider than 1e150 mm, cells below 1e-150 mm).
     pub fn voxels(shape: [usize; 3], limits: Cutoffs) -> Result<Self> {
         let bad = |name, value: String, needed| KernelError::Parameter {
             name,
@@ -59,11 +62,19 @@ impl Grid {
             ));
         }
         let width = |k: usize| limits[2 * k + 1] - limits[2 * k];
+        let cell: [f64; 3] = std::array::from_fn(|k| width(k) / shape[k] as f64);
+        if !(0..3).all(|k| width(k) <= MAX_WIDTH && cell[k] >= MIN_CELL) {
+            return Err(bad(
+                "limits",
+                format!("{limits:?}"),
+                "at most 1e150 mm wide, with cells of 1e-150 mm or more",
+            ));
+        }
         Ok(Self {
             shape,
             limits,
             plane: None,
-            cell: std::array::from_fn(|k| width(k) / shape[k] as f64),
+            cell,
             per_mm: std::array::from_fn(|k| shape[k] as f64 / width(k)),
         })
     }
@@ -153,5 +164,67 @@ impl Grid {
             .map(|axis| (cells[axis] * self.cell[axis]).powi(2))
             .sum();
         squared.sqrt()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::Backend;
+    use crate::line::LineSlice;
+    use crate::voxels::{Amount, sums_on};
+
+    #[test]
+    fn lengths_whose_squares_f64_cannot_hold_are_refused() {
+        for (n, width, legal) in [
+            (1, 1e150, true),
+            (16_383, 1e150, true),
+            (1, 1.1e150, false),
+            (16_383, 1e300, false),
+            (1, 1e-150, true),
+            (100, 1.1e-148, true),
+            (1, 0.9e-150, false),
+            (100, 0.9e-148, false),
+            (1, 5e-324, false),
+        ] {
+            let refused = |result: Result<Grid>| match result {
+                Ok(_) => false,
+                Err(KernelError::Parameter { name, .. }) => name == "limits",
+                Err(error) => panic!("{error:?}"),
+            };
+            let voxels = |k: usize| {
+                let (mut shape, mut limits) = ([1; 3], [0.0, 1.0, 0.0, 1.0, 0.0, 1.0]);
+                shape[k] = n;
+                limits[2 * k + 1] = width;
+                Grid::voxels(shape, limits)
+            };
+            for k in 0..3 {
+                assert_eq!(refused(voxels(k)), !legal, "{n} cells in {width} mm");
+            }
+            let pixels = Grid::pixels([1, n], [0.0, 1.0, 0.0, width], Plane::Xz);
+            assert_eq!(refused(pixels), !legal, "{n} pixels in {width} mm");
+        }
+    }
+
+    #[test]
+    fn chords_are_as_long_as_the_cells_at_any_legal_scale() {
+        for size in [1e-149, 1.0, 1e149] {
+            let limits = [0.0, size, 0.0, size, 0.0, size];
+            let grid = Grid::voxels([2, 1, 1], limits).unwrap();
+            let line = [
+                0.0,
+                0.0,
+                0.5 * size,
+                0.5 * size,
+                size,
+                0.5 * size,
+                0.5 * size,
+            ];
+            let lines = LineSlice::from_rows(std::slice::from_ref(&line));
+            let sums = sums_on(&Backend::Cpu, lines, None, Amount::Length, &grid).unwrap();
+            for sum in sums {
+                assert!((sum / size - 0.5).abs() < 1e-4, "{sum} of {size}");
+            }
+        }
     }
 }

@@ -46,10 +46,11 @@ pub enum Amount {
     Length,
 }
 
-/// The number of segments through each cell of a grid, the last axis running fastest.
+/// The number of segments through each cell of a grid, modulo 2^32, the last axis running fastest.
 ///
 /// # Errors
-/// [`KernelError::NotFinite`], [`KernelError::Parameter`] for segments in a plane and a grid of voxels, and what a GPU may report.
+/// [`KernelError::NotFinite`], [`KernelError::Parameter`] for segments in a plane and a grid of voxels,
+/// [`KernelError::HostOutOfMemory`], and what a GPU may report.
 pub fn on<'a>(
     backend: &Backend,
     segments: impl Into<Segments<'a>>,
@@ -59,10 +60,10 @@ pub fn on<'a>(
     segments.check(grid, 0)?;
     let tracks = tracks(grid, &segments, None);
     match backend {
-        Backend::Cpu => Ok(cpu::counts(grid, &tracks)),
+        Backend::Cpu => cpu::counts(grid, &tracks),
         #[cfg(feature = "gpu")]
         Backend::Gpu(gpu) => match gpu::counts(gpu, grid, &tracks) {
-            Err(error) if gpu.falls_back(&error) => Ok(cpu::counts(grid, &tracks)),
+            Err(error) if gpu.falls_back(&error) => cpu::counts(grid, &tracks),
             result => result,
         },
     }
@@ -103,16 +104,16 @@ pub fn on_samples<'a>(
         let samples = samples[first..].par_iter().zip(&grids[first..]);
         samples
             .map(|(rows, grid)| cpu::counts(grid, &tracks(grid, &segments.range(rows), None)))
-            .collect::<Vec<_>>()
+            .collect::<Result<Vec<_>>>()
     };
     match backend {
-        Backend::Cpu => Ok(on_cpu(0)),
+        Backend::Cpu => on_cpu(0),
         #[cfg(feature = "gpu")]
         Backend::Gpu(gpu) => {
             let tracks = |n: usize| tracks(&grids[n], &segments.range(&samples[n]), None);
             let mut found = Vec::with_capacity(samples.len());
             match gpu::counts_of_samples(gpu, grids, tracks, &mut found) {
-                Err(error) if gpu.falls_back(&error) => found.extend(on_cpu(found.len())),
+                Err(error) if gpu.falls_back(&error) => found.extend(on_cpu(found.len())?),
                 result => result?,
             }
             Ok(found)
@@ -166,7 +167,7 @@ fn tracks(grid: &Grid, segments: &Segments<'_>, weights: Option<&[u32]>) -> Vec<
     places.filter_map(track).collect()
 }
 
-/// Counts of segments that many calls add to; on a GPU they stay there until read.
+/// Counts of segments that many calls add to; on a GPU they stay there until read. They are u32: one of 2^32 is 0 again.
 #[derive(Debug)]
 pub struct Counts {
     grid: Grid,
@@ -195,10 +196,10 @@ impl Counts {
     /// Zeros.
     ///
     /// # Errors
-    /// [`KernelError::OutOfMemory`] and what else a GPU may report.
+    /// [`KernelError::HostOutOfMemory`] on the CPU; [`KernelError::OutOfMemory`] and what else a GPU may report.
     pub fn new(backend: &Backend, grid: Grid) -> Result<Self> {
         let store = match backend {
-            Backend::Cpu => Store::Cpu(vec![0; grid.n_cells()]),
+            Backend::Cpu => Store::Cpu(cpu::zeros(&grid)?),
             #[cfg(feature = "gpu")]
             Backend::Gpu(gpu) => Store::Gpu(gpu::DeviceGrid::new(gpu, &grid, false)?),
         };
@@ -258,7 +259,8 @@ impl Sums {
     /// Zeros. `largest`: the largest weight that may come, `None` if all are 1.
     ///
     /// # Errors
-    /// [`KernelError::Parameter`] for a largest weight that is negative or not finite, and what a GPU may report.
+    /// [`KernelError::Parameter`] for a largest weight that is negative or not finite, [`KernelError::HostOutOfMemory`] on the CPU,
+    /// and what a GPU may report.
     pub fn new(
         backend: &Backend,
         grid: Grid,
@@ -273,7 +275,7 @@ impl Sums {
             });
         }
         let store = match backend {
-            Backend::Cpu => Store::Cpu(vec![0; grid.n_cells()]),
+            Backend::Cpu => Store::Cpu(cpu::zeros(&grid)?),
             #[cfg(feature = "gpu")]
             Backend::Gpu(gpu) => Store::Gpu(gpu::DeviceGrid::new(gpu, &grid, true)?),
         };
