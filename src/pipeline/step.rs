@@ -130,8 +130,9 @@ pub trait Filter: fmt::Debug + Send + Sync + 'static {
         false
     }
 
-    /// The filter with what it learned from samples of a recording's beginning, the same whatever reads or cuts the recording into
-    /// blocks; asked once, before any work, if it [`learns`](Self::learns).
+    /// The filter with what it learned from some samples, if it [`learns`](Self::learns): evenly spaced ones of the first 100,000 rows,
+    /// then, as long as it gives `None`, of those that follow, ten times. Asked before any work; whatever reads or cuts the recording
+    /// into blocks, samples are the same.
     ///
     /// # Errors
     /// As [`filter`](Self::filter).

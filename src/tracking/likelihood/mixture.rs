@@ -210,8 +210,7 @@ impl<'a> Mixture<'a> {
         }
         for tracer in &self.tracers {
             for &(_, row) in &tracer.near.shared {
-                self.totals[row as usize] =
-                    background + self.others.get(row as usize).unwrap_or(&0.0);
+                self.totals[row as usize] = background + self.other(row);
             }
         }
         for tracer in &self.tracers {
