@@ -168,6 +168,24 @@ fn blocks(backend: &Backend) {
             assert_eq!(read.time_span, report.time_span);
         }
     }
+    // Some samples are those of the whole: what filters learn, they learn from its beginning.
+    let sampling = Sampling::count(3_000).overlap(2_990);
+    let whole = lors.clone().with_sampling(sampling.clone()).unwrap();
+    let Data::List(expected) = step.fit(whole).unwrap() else {
+        panic!("a filter gives a list");
+    };
+    for samples in [0..3, 40..60, 95..101] {
+        let mut start = 0;
+        let next = || {
+            let end = (start + 640).min(4_000);
+            let block = (start < end).then(|| lors.slice_rows(start..end).unwrap());
+            start = end;
+            Ok(block)
+        };
+        let options = BlockOptions::new(sampling.clone()).samples(samples.clone());
+        let found = step.run_blocks(next, options).unwrap().0;
+        assert_eq!(found, Data::List(expected[samples].to_vec()));
+    }
     let broken = || Err(Error::Columns("the reader's error".into()));
     let error = pept_ml.run_blocks(broken, BlockOptions::new(Sampling::count(400)));
     assert!(

@@ -128,7 +128,8 @@ impl<'a> BlockOptions<'a> {
         }
     }
 
-    /// Only these samples, counted from 0; they keep their numbers. What follows them is not read.
+    /// Only these samples, counted from 0; they keep their numbers. What follows them is not read, but for filters that learn: they
+    /// do so from the beginning of the recording (of these samples, if a step looks at lines again).
     pub fn samples(self, samples: Range<usize>) -> Self {
         let samples = Some(samples);
         Self { samples, ..self }
@@ -140,7 +141,7 @@ impl<'a> BlockOptions<'a> {
     }
 
     /// Calls with what the first filters give, sample by sample in order, as soon as it is there; a block without rows makes it be there
-    /// at once. An error of the observer ends the run.
+    /// at once, or when filters have learned that do. An error of the observer ends the run.
     pub fn observer(self, observer: impl FnMut(&Data) -> Result<()> + Send + 'a) -> Self {
         let observer: Option<Observer<'a>> = Some(Box::new(observer));
         Self { observer, ..self }
@@ -186,8 +187,19 @@ pub(super) fn run_blocks(
         samples,
         n_samples: 0,
         first_row: usize::MAX,
+        beginning: None,
         observer,
     };
+    let first_filters = pipeline
+        .transformers()
+        .iter()
+        .map_while(|step| match step.role() {
+            Role::Filter(filter) => Some(filter),
+            Role::Reducer(_) => None,
+        });
+    if stream.samples.is_some() && first_filters.into_iter().any(|filter| filter.learns()) {
+        stream.beginning = Some(Beginning::default());
+    }
     let needs_all = match pipeline.transformers().first().map(Step::role) {
         Some(Role::Filter(filter)) => filter.for_data(&stream.empty.clone().into())?.is_some(),
         Some(Role::Reducer(_)) | None => true,
@@ -361,6 +373,19 @@ fn all_steps(
     Ok((data, steps.iter().zip(&tallies).map(report).collect()))
 }
 
+/// Samples of a recording's beginning, of which only some others are wanted.
+#[derive(Default)]
+struct Beginning {
+    samples: Vec<(usize, Data)>,
+    rows: usize,
+}
+
+impl Beginning {
+    fn is_full(&self) -> bool {
+        self.rows >= BEGINNINGS * FIRST_ROWS
+    }
+}
+
 /// A recording in blocks, and the samples that are complete.
 struct Stream<'a> {
     blocks: Blocks<'a>,
@@ -383,6 +408,8 @@ struct Stream<'a> {
     n_samples: usize,
     /// The first row of those that are wanted.
     first_row: usize,
+    /// Until filters have learned, if they do, and not all samples are wanted.
+    beginning: Option<Beginning>,
     observer: Option<Observer<'a>>,
 }
 
@@ -442,8 +469,16 @@ impl Stream<'_> {
             if let Some(mut table) = samples {
                 let first = table.first_sample();
                 self.n_samples = first + table.n_samples();
+                if let Some(beginning) = &mut self.beginning
+                    && !beginning.is_full()
+                {
+                    beginning.rows += table.sample_rows();
+                    let samples = table.samples().map(Data::from);
+                    beginning.samples.extend((first..).zip(samples));
+                }
+                let has_read_beginning = self.beginning.as_ref().is_none_or(Beginning::is_full);
                 if let Some(wanted) = &self.samples {
-                    if self.n_samples >= wanted.end {
+                    if self.n_samples >= wanted.end && has_read_beginning {
                         self.cutter = None;
                     }
                     let part = |at: usize| at.clamp(first, self.n_samples) - first;
@@ -510,6 +545,22 @@ impl<'a> Groups<'a, '_> {
         }
     }
 
+    /// Whether samples of the beginning are known apart from those that are wanted.
+    fn has_beginning(&self) -> bool {
+        matches!(self, Self::Stream(stream) if stream.beginning.is_some())
+    }
+
+    /// Those that were read so far.
+    fn take_beginning(&mut self) -> Vec<(usize, Data)> {
+        match self {
+            Self::Stream(stream) => stream
+                .beginning
+                .as_mut()
+                .map_or_else(Vec::new, |beginning| std::mem::take(&mut beginning.samples)),
+            Self::Data { .. } => Vec::new(),
+        }
+    }
+
     fn is_table(&self) -> bool {
         !matches!(
             self,
@@ -554,11 +605,23 @@ impl<'a, 'b> Ahead<'a, 'b> {
         }
     }
 
-    /// Up to `size` samples, or as many as were read ahead, and the number of the first one.
+    /// Up to `size` samples, and the number of the first one.
     fn next(&mut self, size: usize) -> Result<Option<(usize, Data)>> {
-        match self.read.pop_front() {
-            Some(group) => Ok(Some(group)),
-            None => self.groups.next(size),
+        let Some((first, group)) = self.read.pop_front() else {
+            return self.groups.next(size);
+        };
+        let n = group.n_samples();
+        if n <= size {
+            return Ok(Some((first, group)));
+        }
+        self.read.push_front((first + size, group.select(size..n)));
+        Ok(Some((first, group.select(0..size))))
+    }
+
+    fn end_of_learning(&mut self) {
+        self.ahead.clear();
+        if let Groups::Stream(stream) = &mut self.groups {
+            stream.beginning = None;
         }
     }
 
@@ -571,13 +634,20 @@ impl<'a, 'b> Ahead<'a, 'b> {
                 samples.push((number, sample));
                 continue;
             }
-            let Some((first, group)) = self.groups.next(IN_FLIGHT)? else {
-                break;
-            };
-            self.ahead
-                .extend((first..).zip(group.clone().into_samples()));
-            if group.n_samples() > 0 {
+            let group = self.groups.next(IN_FLIGHT)?;
+            let is_last = group.is_none();
+            if let Some((first, group)) = group
+                && group.n_samples() > 0
+            {
+                if !self.groups.has_beginning() {
+                    self.ahead
+                        .extend((first..).zip(group.clone().into_samples()));
+                }
                 self.read.push_back((first, group));
+            }
+            self.ahead.extend(self.groups.take_beginning());
+            if is_last && self.ahead.is_empty() {
+                break;
             }
         }
         let step = rows.div_ceil(LEARNED_ROWS).max(1);
@@ -658,7 +728,7 @@ impl Run<'_> {
     ) -> Result<Data> {
         let backend = &self.pipeline.backend;
         let learned = self.learn(filters, groups)?;
-        groups.ahead.clear();
+        groups.end_of_learning();
         let filters: &[Placed<'_>] = &filters
             .iter()
             .zip(&learned)
@@ -765,6 +835,11 @@ impl Run<'_> {
             }
             self.learn_from(samples, &filters[..=last], &mut learned)?;
         }
+        for ((_, filter), learned) in filters.iter().zip(&learned) {
+            if filter.learns() && learned.is_none() {
+                tracing::info!(step = filter.name(), "too few lines to learn from");
+            }
+        }
         Ok(learned)
     }
 
@@ -786,9 +861,12 @@ impl Run<'_> {
             }
             if n < last {
                 let filter = learned[n].as_ref().unwrap_or(filter);
-                let apply =
-                    |(number, sample)| Ok((number, self.apply(&(step, filter), sample, number)?));
-                samples = samples.into_par_iter().map(apply).collect::<Result<_>>()?;
+                // What fails will fail again, and is then reported in the order of samples.
+                let apply = |(number, sample)| {
+                    let out = self.apply(&(step, filter), sample, number).ok()?;
+                    Some((number, out))
+                };
+                samples = samples.into_par_iter().filter_map(apply).collect();
             }
             self.tallies[step].add(start, 0, 0);
         }

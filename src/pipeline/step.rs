@@ -130,9 +130,9 @@ pub trait Filter: fmt::Debug + Send + Sync + 'static {
         false
     }
 
-    /// The filter with what it learned from some samples, if it [`learns`](Self::learns): evenly spaced ones of the first 100,000 rows,
-    /// then, as long as it gives `None`, of those that follow, ten times. Asked before any work; whatever reads or cuts the recording
-    /// into blocks, samples are the same.
+    /// The filter with what it learned from some samples, if it [`learns`](Self::learns): evenly spaced ones of the first with 100,000
+    /// rows, each counted as often as samples have it; then, as long as a filter gives `None`, of as many that follow, ten times in all.
+    /// Asked before any work, which waits for them; whatever reads or cuts the recording into blocks, samples are the same.
     ///
     /// # Errors
     /// As [`filter`](Self::filter).

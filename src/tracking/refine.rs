@@ -19,6 +19,7 @@ pub struct Refine {
     #[serde(skip_serializing_if = "Option::is_none")]
     widths: Option<[f64; 2]>,
     narrow_share: f64,
+    lean: f64,
     fit_widths: bool,
     min_gain: f64,
     max_error: f64,
@@ -30,6 +31,7 @@ impl Default for Refine {
             order: 1,
             widths: None,
             narrow_share: NARROW_SHARE,
+            lean: 0.0,
             fit_widths: false,
             min_gain: 12.0,
             max_error: 10.0,
@@ -60,6 +62,14 @@ impl Refine {
         }
     }
 
+    /// In a ring, by how much (as a share) the squares of widths grow for a line that leans all the way: they are times
+    /// `1 + lean sin^2`, with the angle between the line and the normal of the crystals across the axis, since the depth at which a
+    /// photon is absorbed is not known. Learned with the widths; 0 by default where these are given.
+    #[must_use]
+    pub fn lean(self, lean: f64) -> Self {
+        Self { lean, ..self }
+    }
+
     /// Whether widths and share are fitted to each sample: for samples of some thousand lines.
     #[must_use]
     pub fn fit_widths(self, fit_widths: bool) -> Self {
@@ -88,6 +98,7 @@ impl Refine {
             self.max_error,
         )
         .fit_widths(self.fit_widths)
+        .lean(self.lean)
     }
 }
 
@@ -123,6 +134,11 @@ impl Filter for Refine {
     type Output = PointData;
 
     fn check(&self) -> Result<()> {
+        let given = (self.narrow_share - NARROW_SHARE).abs() > 0.0 || self.lean > 0.0;
+        if given && self.learns() {
+            let needed = "widths as well: without them it is learned";
+            return Error::parameter("narrow_share", self.narrow_share, needed);
+        }
         self.model().check()
     }
 
@@ -132,13 +148,19 @@ impl Filter for Refine {
 
     fn learn(&self, samples: Vec<PointData>) -> Result<Option<Self>> {
         let with_lines = |points: PointData| {
-            let lors = lors_of(&points).filter(|_| points.n_rows() > 0)?;
+            // Lines of points alone lie too near to them.
+            let has_all = points.attributes().contains_key("_sample");
+            let lors = lors_of(&points).filter(|_| has_all && points.n_rows() > 0)?;
             Some((points, lors))
         };
         let samples: Vec<(PointData, Lors)> = samples.into_iter().filter_map(with_lines).collect();
         let locate = |n: usize, model| settled(&samples[n].0, &samples[n].1, model);
         let learned = self.model().learned_widths(samples.len(), locate);
-        Ok(learned.map(|(widths, share)| self.clone().widths(widths, share)))
+        Ok(learned.map(|found| {
+            self.clone()
+                .widths(found.widths, found.narrow_share)
+                .lean(found.lean)
+        }))
     }
 
     fn filter(&self, sample: PointData, context: &Context<'_>) -> Result<PointData> {

@@ -7,7 +7,18 @@ use super::mixture::Mixture;
 use super::model::{Model, NARROW_SHARE, WIDTHS};
 
 /// Where the search begins: lines of an ADAC Forte, and those of a ring of crystals.
-const STARTS: [([f64; 2], f64); 2] = [(WIDTHS, NARROW_SHARE), ([1.3, 3.0], 0.85)];
+const STARTS: [Widths; 2] = [
+    Widths {
+        widths: WIDTHS,
+        narrow_share: NARROW_SHARE,
+        lean: 0.0,
+    },
+    Widths {
+        widths: [1.3, 3.0],
+        narrow_share: 0.85,
+        lean: 5.0,
+    },
+];
 
 /// Lines so near (mm) are looked at, whatever the widths: likelihoods are compared.
 const REACH: f64 = 38.4;
@@ -20,6 +31,15 @@ const SETTLED: f64 = 5e-4;
 /// Fewer lines of tracers say too little.
 const FEWEST_LINES: f64 = 2000.0;
 
+/// How a tracer's lines lie around it: widths (mm), the share of the narrow one, and by how much the squares of widths grow, as a share,
+/// for lines that lean all the way in a ring.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::tracking) struct Widths {
+    pub(in crate::tracking) widths: [f64; 2],
+    pub(in crate::tracking) narrow_share: f64,
+    pub(in crate::tracking) lean: f64,
+}
+
 impl Model {
     /// The widths (mm) that fit `n` samples best, whose tracers `locate` finds, and the share of the narrow one; `None` if the samples
     /// say too little.
@@ -29,29 +49,35 @@ impl Model {
         &self,
         n: usize,
         locate: impl Fn(usize, Self) -> Mixture<'a> + Sync,
-    ) -> Option<([f64; 2], f64)> {
+    ) -> Option<Widths> {
         let fits = STARTS.map(|start| self.fitted(start, n, &locate));
         let better = |a: Fit, b: Fit| if b.gain_over(&a, self) > 0.0 { b } else { a };
         let best = fits.into_iter().flatten().reduce(better)?;
         // Tracers that were one may be two by now.
-        let ([narrow, wide], share) = self.fitted(best.widths, n, &locate)?.widths;
+        let found = self.fitted(best.widths, n, &locate)?.widths;
+        let ([narrow, wide], percent) = (found.widths, 100.0 * found.narrow_share);
         tracing::info!(
-            "widths of a tracer's lines: {narrow:.2} mm ({:.0} %) and {wide:.2} mm",
-            100.0 * share
+            lean = found.lean,
+            "widths of a tracer's lines: {narrow:.2} mm ({percent:.0} %) and {wide:.2} mm",
         );
-        Some(([narrow, wide], share))
+        Some(found)
     }
 
     fn fitted<'a>(
         &self,
-        start: ([f64; 2], f64),
+        start: Widths,
         n: usize,
         locate: &(impl Fn(usize, Self) -> Mixture<'a> + Sync),
     ) -> Option<Fit> {
-        let (widths, narrow_share) = start;
+        let Widths {
+            widths,
+            narrow_share,
+            lean,
+        } = start;
         let model = Self {
             widths,
             narrow_share,
+            lean,
             fit_widths: false,
             ..*self
         };
@@ -60,7 +86,7 @@ impl Model {
         for sample in &mut samples {
             sample.widen(REACH);
         }
-        let density = fit_density(&mut samples, Density::new(widths, narrow_share))?;
+        let density = fit_density(&mut samples, Density::new(widths, narrow_share, lean))?;
         let fit = Fit {
             widths: density.widths(),
             n_tracers: samples.iter().map(|sample| sample.tracers().len()).sum(),
@@ -73,10 +99,10 @@ impl Model {
 
 /// Widths from one start.
 struct Fit {
-    widths: ([f64; 2], f64),
+    widths: Widths,
     n_tracers: usize,
     /// Of each sample those of its lines near tracers (per mm^2), and that of the background.
-    densities: Vec<(Vec<Option<f64>>, f64)>,
+    densities: Vec<(Vec<Option<f64>>, Option<f64>)>,
 }
 
 impl Fit {
@@ -85,8 +111,9 @@ impl Fit {
         let mut gain = (other.n_tracers as f64 - self.n_tracers as f64) * model.gain();
         for ((a, in_a), (b, in_b)) in self.densities.iter().zip(&other.densities) {
             // Without tracers, the other's background is as good as any.
-            let in_a = if *in_a > 0.0 { *in_a } else { *in_b };
-            let in_b = if *in_b > 0.0 { *in_b } else { in_a };
+            let (Some(in_a), Some(in_b)) = (in_a.or(*in_b), in_b.or(*in_a)) else {
+                continue;
+            };
             for (a, b) in a.iter().zip(b) {
                 if a.is_some() || b.is_some() {
                     gain += libm::log(a.unwrap_or(in_a) / b.unwrap_or(in_b));

@@ -9,9 +9,11 @@ use super::{LANES, TERMS};
 use crate::data::LineData;
 use crate::linear_algebra::norm;
 
-/// Four lines by coordinate: a point (mm), the unit direction, the time from -1 to 1.
+/// Four lines by coordinate: a point (mm), the unit direction, the time from -1 to 1, and how much it leans.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Pack {
+    /// The squared sine of the angle between the line and the normal of the crystals, in a ring; else 0.
+    pub(super) lean: [f64; LANES],
     pub(super) p: [[f64; LANES]; 3],
     pub(super) u: [[f64; LANES]; 3],
     pub(super) tau: [f64; LANES],
@@ -22,7 +24,12 @@ const FAR: Pack = Pack {
     p: [[1e18; LANES]; 3],
     u: [[1.0; LANES], [0.0; LANES], [0.0; LANES]],
     tau: [0.0; LANES],
+    lean: [0.0; LANES],
 };
+
+/// Fewest lines that show a ring, and how far (as a share of its radius) their ends may be from it.
+const FEWEST_OF_RING: usize = 15;
+const RING_TOLERANCE: f64 = 0.1;
 
 /// A sample's lines, in an order that does not depend on that of the rows; those without length or with values that are not
 /// finite are left out.
@@ -55,17 +62,15 @@ impl Lors {
 
     fn from_rows(mut rows: Vec<&[f64; 7]>) -> Self {
         sort(&mut rows);
+        rows.retain(|row| length_of(row).is_some());
         let mut packs = vec![FAR; rows.len().div_ceil(LANES)];
         let (mut n, mut n_times) = (0, 0);
         let mut limits = [[f64::INFINITY, f64::NEG_INFINITY]; 3];
         let mut span = [f64::INFINITY, f64::NEG_INFINITY];
-        for &[t, x1, y1, z1, x2, y2, z2] in rows {
+        for &&[t, x1, y1, z1, x2, y2, z2] in &rows {
             let (p, q) = ([x1, y1, z1], [x2, y2, z2]);
             let d = [x2 - x1, y2 - y1, z2 - z1];
-            let length = (d[0] * d[0] + d[1] * d[1] + d[2] * d[2]).sqrt();
-            if !(length > 0.0 && length.is_finite() && t.is_finite()) {
-                continue;
-            }
+            let length = norm(d);
             let (pack, lane) = (&mut packs[n / LANES], n % LANES);
             for k in 0..3 {
                 pack.p[k][lane] = p[k];
@@ -89,6 +94,11 @@ impl Lors {
         for (first, pack) in (0..).step_by(LANES).zip(&mut packs) {
             for tau in &mut pack.tau[..LANES.min(n - first)] {
                 *tau = (*tau - middle) / half;
+            }
+        }
+        if let Some(ring) = Ring::of(&rows, &limits) {
+            for (k, row) in rows.iter().enumerate() {
+                packs[k / LANES].lean[k % LANES] = ring.lean(row);
             }
         }
         Self {
@@ -144,6 +154,62 @@ impl Lors {
     }
 }
 
+/// A line's length (mm), if it has one, and finite values.
+fn length_of(&[t, x1, y1, z1, x2, y2, z2]: &[f64; 7]) -> Option<f64> {
+    let d = [x2 - x1, y2 - y1, z2 - z1];
+    let length = (d[0] * d[0] + d[1] * d[1] + d[2] * d[2]).sqrt();
+    (length > 0.0 && length.is_finite() && t.is_finite()).then_some(length)
+}
+
+/// A camera whose crystals stand in a circle.
+#[derive(Clone, Copy, Debug)]
+struct Ring {
+    /// Coordinates across the axis, the circle's centre there, and its radius (mm).
+    across: [usize; 2],
+    centre: [f64; 2],
+    radius: f64,
+}
+
+impl Ring {
+    /// The ring that all lines end in, if they do.
+    fn of(rows: &[&[f64; 7]], limits: &[[f64; 2]; 3]) -> Option<Self> {
+        if rows.len() < FEWEST_OF_RING {
+            return None;
+        }
+        let around = |across: [usize; 2]| {
+            let centre = across.map(|k| 0.5 * (limits[k][0] + limits[k][1]));
+            let extents = across.map(|k| 0.5 * (limits[k][1] - limits[k][0]));
+            let radius = 0.5 * (extents[0] + extents[1]);
+            Self {
+                across,
+                centre,
+                radius,
+            }
+        };
+        let mut rings = [[0, 1], [1, 2], [0, 2]].map(around).into_iter();
+        rings.find(|ring| {
+            let ends = rows
+                .iter()
+                .flat_map(|row| [1, 4].map(|end| ring.across_axis(row, end)));
+            let is_on_it =
+                |[x, y]: [f64; 2]| (x.hypot(y) / ring.radius - 1.0).abs() < RING_TOLERANCE;
+            ring.radius > 0.0 && ends.into_iter().all(is_on_it)
+        })
+    }
+
+    fn across_axis(&self, row: &[f64; 7], end: usize) -> [f64; 2] {
+        [0, 1].map(|k| row[end + self.across[k]] - self.centre[k])
+    }
+
+    fn lean(&self, row: &[f64; 7]) -> f64 {
+        let [[ax, ay], [bx, by]] = [1, 4].map(|end| self.across_axis(row, end));
+        let (dx, dy) = (bx - ax, by - ay);
+        let cross = ax * dy - ay * dx;
+        let lean = cross * cross / ((dx * dx + dy * dy) * self.radius * self.radius);
+        if lean < 1.0 { lean } else { 1.0 }
+    }
+}
+
 fn compare(a: &[f64; 7], b: &[f64; 7]) -> Ordering {
     let mut values = a.iter().zip(b).map(|(a, b)| a.total_cmp(b));
     values
@@ -181,4 +247,56 @@ pub(super) fn distance(a: &Path, b: &Path) -> f64 {
         }
     }
     length(&difference)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::f64::consts::PI;
+
+    use ndarray::Array2;
+
+    use super::*;
+
+    #[test]
+    fn lines_lean_in_a_ring_around_any_axis_and_nowhere_else() {
+        let on_ring = |angle: f64| [420.0 * angle.cos() + 10.0, 420.0 * angle.sin() - 20.0];
+        let chord = |n: usize| {
+            let (from, width) = (n as f64 * 0.37, PI - 0.02 * (n % 40) as f64);
+            let ([ax, ay], [bx, by]) = (on_ring(from), on_ring(from + width));
+            (width, [n as f64, ax, ay, -50.0 + n as f64, bx, by, 40.0])
+        };
+        let chords: Vec<(f64, [f64; 7])> = (0..100).map(chord).collect();
+        for turn in 0..3 {
+            let row = |&(_, [t, a, b, c, d, e, f]): &(f64, [f64; 7])| match turn {
+                0 => [t, a, b, c, d, e, f],
+                1 => [t, c, a, b, f, d, e],
+                _ => [t, b, c, a, e, f, d],
+            };
+            let rows: Vec<[f64; 7]> = chords.iter().map(row).collect();
+            let lors = Lors::new(&LineData::new(Array2::from(rows)).unwrap());
+            for (n, (width, _)) in chords.iter().enumerate() {
+                let lean = lors.packs[n / LANES].lean[n % LANES];
+                let expected = (0.5 * width).cos().powi(2);
+                assert!(
+                    (lean - expected).abs() < 0.01,
+                    "{turn} {n}: {lean} {expected}"
+                );
+            }
+        }
+        let screens = (0..100).map(|n| {
+            let x = 7.0 * f64::from(n);
+            [
+                f64::from(n),
+                x % 380.0,
+                x % 510.0,
+                0.0,
+                (3.0 * x) % 380.0,
+                (5.0 * x) % 510.0,
+                712.0,
+            ]
+        });
+        let rows: Vec<[f64; 7]> = screens.collect();
+        let lors = Lors::new(&LineData::new(Array2::from(rows)).unwrap());
+        assert!(lors.packs.iter().all(|pack| pack.lean == [0.0; LANES]));
+    }
 }

@@ -33,6 +33,9 @@ const PRIOR_LINES: f64 = 1.0;
 /// The largest part of its distance by which a line is taken to have drawn a path to itself.
 const MOST_DRAWN: f64 = 0.9;
 
+/// Lines less likely to be a tracer's say nothing about how it leans.
+const LEAST_RESPONSIBILITY: f64 = 1e-3;
+
 /// Tracers that are solved for together, at most.
 const MOST_COUPLED: usize = 12;
 
@@ -66,7 +69,7 @@ impl<'a> Mixture<'a> {
         Self {
             lors,
             model,
-            density: Density::new(model.widths, model.narrow_share),
+            density: Density::new(model.widths, model.narrow_share, model.lean),
             order: model.order.min(lors.n_times.saturating_sub(1)),
             tracers: Vec::new(),
             background: 0.0,
@@ -381,15 +384,20 @@ impl<'a> Mixture<'a> {
                 .flat_map(|view| (0..LANES).map(|k| pull(view, k)));
             // A line draws the path to itself: the path's covariance over that of the line, each in two dimensions.
             let leverage = 0.5 * unknowns / pulls.sum::<f64>();
-            for view in &near.views {
+            for (pack, view) in near.packs.iter().zip(&near.views) {
                 for k in 0..LANES {
                     let scale = count * view.inverse[k];
-                    let narrow = (view.h[k] - j2 * view.g[k]) / (j1 - j2);
+                    let sharpness = 1.0 / (1.0 + self.density.lean * pack.lean[k]);
+                    let narrow = (view.h[k] / sharpness - j2 * view.g[k]) / (j1 - j2);
                     let drawn = (leverage * pull(view, k)).min(MOST_DRAWN);
                     let squared = view.squared[k] / (1.0 - drawn);
                     for (n, g) in [narrow, view.g[k] - narrow].into_iter().enumerate() {
                         spreads.weights[n] += scale * g;
-                        spreads.squares[n] += scale * g * squared;
+                        spreads.squares[n] += scale * g * squared * sharpness;
+                    }
+                    let rate = view.h[k] / (view.g[k] * sharpness);
+                    if scale * view.g[k] > LEAST_RESPONSIBILITY {
+                        spreads.add_lean(pack.lean[k], scale * view.g[k], squared * rate);
                     }
                 }
             }
@@ -398,7 +406,7 @@ impl<'a> Mixture<'a> {
     }
 
     /// Densities of the lines near tracers, and that of the background (per mm^2).
-    pub(super) fn densities(&mut self) -> (Vec<Option<f64>>, f64) {
+    pub(super) fn densities(&mut self) -> (Vec<Option<f64>>, Option<f64>) {
         self.expect();
         let mut densities = vec![None; self.lors.len()];
         for Tracer { near, .. } in &self.tracers {
@@ -406,7 +414,10 @@ impl<'a> Mixture<'a> {
                 densities[row as usize] = Some(1.0 / near.inverse(n));
             }
         }
-        (densities, self.background)
+        (
+            densities,
+            (!self.tracers.is_empty()).then_some(self.background),
+        )
     }
 
     /// The background's responsibility for each line, in packs; after [`converge`](Self::converge).

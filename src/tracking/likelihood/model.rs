@@ -19,6 +19,7 @@ pub(in crate::tracking) struct Model {
     pub(super) order: usize,
     pub(super) widths: [f64; 2],
     pub(super) narrow_share: f64,
+    pub(super) lean: f64,
     pub(super) fit_widths: bool,
     pub(super) min_gain: f64,
     pub(super) max_error: f64,
@@ -37,10 +38,16 @@ impl Model {
             order,
             widths,
             narrow_share,
+            lean: 0.0,
             fit_widths: false,
             min_gain,
             max_error,
         }
+    }
+
+    /// By how much, as a share, the squares of widths grow for lines that lean all the way in a ring.
+    pub(in crate::tracking) fn lean(self, lean: f64) -> Self {
+        Self { lean, ..self }
     }
 
     /// Whether widths and their shares are fitted too.
@@ -70,6 +77,9 @@ impl Model {
         if !(self.narrow_share > 0.0 && self.narrow_share <= 1.0) {
             let needed = "a share above 0 and at most 1";
             return error("narrow_share", self.narrow_share.to_string(), needed);
+        }
+        if !(self.lean >= 0.0 && self.lean.is_finite()) {
+            return error("lean", self.lean.to_string(), "a number, 0 or more");
         }
         if !(self.min_gain >= 0.0 && self.min_gain.is_finite()) {
             let needed = "a number, 0 or more";

@@ -51,6 +51,7 @@ impl Near {
                 to.u[k][place] = from.u[k][lane];
             }
             to.tau[place] = from.tau[lane];
+            to.lean[place] = from.lean[lane];
         }
         self.views.clear();
         self.views.resize(self.packs.len(), View::default());

@@ -127,8 +127,10 @@ pub(super) fn look<S: Simd, const Q: usize>(
     let ([j1, j2], [c1, c2]) = (density.rates, density.peaks);
     for (pack, view) in near.packs.iter().zip(&mut near.views) {
         let (r, squared) = perpendicular(simd, pack, place::<S, Q>(simd, path, pack));
-        let narrow = exp_minus(simd, squared * (0.5 * j1)) * c1;
-        let wide = exp_minus(simd, squared * (0.5 * j2)) * c2;
+        let sharpness = 1.0 / (f64x4::from_slice(simd, &pack.lean) * density.lean + 1.0);
+        let (j1, j2) = (sharpness * j1, sharpness * j2);
+        let narrow = exp_minus(simd, squared * j1 * 0.5) * sharpness * c1;
+        let wide = exp_minus(simd, squared * j2 * 0.5) * sharpness * c2;
         let (g, narrow_h, wide_h) = (narrow + wide, narrow * j1, wide * j2);
         for (r, to) in r.iter().zip(&mut view.r) {
             r.store_slice(to);

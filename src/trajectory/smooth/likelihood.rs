@@ -93,6 +93,7 @@ pub(super) struct Judged<'a> {
     pub(super) redundancy: f64,
     pub(super) unit: Unit,
     pub(super) gate: f64,
+    times_judged: f64,
 }
 
 impl<'a> Judged<'a> {
@@ -125,14 +126,21 @@ impl<'a> Judged<'a> {
             redundancy: 1.0,
             unit: Unit::of(points.iter())?,
             gate,
+            times_judged: stride as f64,
         };
         if n_judged(&judged.series) < FEWEST && stride > 1 {
             judged.series = with_stride(1);
             judged.redundancy = redundancy;
+            judged.times_judged = 1.0;
         } else {
             judged.unit.time *= stride as f64;
         }
         (n_judged(&judged.series) >= FEWEST).then_some(judged)
+    }
+
+    /// How often a line is judged, in the series of points that it has a part in.
+    pub(super) fn times_judged(&self) -> f64 {
+        self.times_judged
     }
 
     pub(super) fn innovations(&self, motion: Motion) -> Innovations {

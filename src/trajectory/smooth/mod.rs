@@ -35,12 +35,12 @@ const WIDEST: f64 = 4.0;
 const FREE: f64 = 100.0;
 
 /// Common logarithms of the process noise along an axis that are tried, in units of that of all axes, and rounds over the axes.
-const LEAST_ROUGH: f64 = -8.0;
+const LEAST_ROUGH: f64 = -3.0; // lower, and errors of the axes would show
 const MOST_ROUGH: f64 = 2.0;
 const DIRECTION_ROUNDS: usize = 2;
 
-/// Parameters more than the noise of all axes: two densities, three angles.
-const DIRECTIONS: f64 = 5.0;
+/// Twice what the log likelihood gains in one of a thousand cases by chance, with two more densities and three angles.
+const GAIN: f64 = 20.5;
 
 /// Rounds of smoothing in which weights of points settle.
 const ROUNDS: usize = 4;
@@ -177,23 +177,20 @@ impl Smooth {
             MotionModel::ConstantVelocity => &[Order::Velocity],
             MotionModel::ConstantAcceleration => &[Order::Acceleration],
         };
-        let (cost, motion) = orders
+        let (_, motion) = orders
             .iter()
             .map(|&order| self.most_likely(&judged, order))
             .min_by(|(a, _), (b, _)| a.total_cmp(b))?; // the first of equal ones
         if self.process_noise.is_some() {
             return Some(motion);
         }
-        let (directed_cost, directed) = self.directed(&judged, points, motion);
-        let more = DIRECTIONS * libm::log(points.len() as f64);
-        Some(if directed_cost + more < cost {
-            directed
-        } else {
-            motion
-        })
+        let (gain, directed) = self.directed(&judged, points, motion);
+        let is_rougher = gain > GAIN * judged.times_judged();
+        Some(if is_rougher { directed } else { motion })
     }
 
-    /// A motion that is rougher in one direction than in another: along the axes in which velocities change most and least.
+    /// A motion that is rougher in one direction than in another, along the axes in which velocities change most and least, and what
+    /// twice the log likelihood gains by it.
     fn directed(&self, judged: &Judged<'_>, points: &[Point], motion: Motion) -> (f64, Motion) {
         let axes = axes_of_changes(&self.smooth(&mut points.to_vec(), Some(motion)));
         let usual = trace(&motion.noise) / 3.0;
@@ -205,18 +202,23 @@ impl Smooth {
             }
             Motion { noise, ..motion }
         };
-        let (mut powers, mut least) = ([0.0; 3], f64::INFINITY);
+        let cost = |motion| judged.innovations(motion).cost(1.0, self.gate);
+        let usual_cost = cost(motion);
+        let (mut powers, mut least) = ([0.0; 3], usual_cost);
         for _ in 0..DIRECTION_ROUNDS {
             for k in 0..3 {
                 let at = |power| {
                     let mut powers = powers;
                     powers[k] = power;
-                    judged.innovations(with(powers)).cost(1.0, self.gate)
+                    cost(with(powers))
                 };
-                (least, powers[k]) = minimise(at, LEAST_ROUGH, MOST_ROUGH);
+                let (found, power) = minimise(at, LEAST_ROUGH, MOST_ROUGH);
+                if found < least {
+                    (least, powers[k]) = (found, power);
+                }
             }
         }
-        (least, with(powers))
+        (usual_cost - least, with(powers))
     }
 
     /// Twice the negative logarithm of the likelihood, and the motion that makes it smallest.
@@ -392,7 +394,12 @@ impl Reducer for Smooth {
             .par_iter_mut()
             .zip(found)
             .map(|(trajectory, (motion, estimates))| {
-                let motion = motion.or(longest);
+                // Where a short one goes, another one need not have gone.
+                let usual = |motion: Motion| Motion {
+                    noise: scaled(&IDENTITY, trace(&motion.noise) / 3.0),
+                    ..motion
+                };
+                let motion = motion.or(longest.map(usual));
                 tracing::debug!(points = trajectory.len(), ?motion, "trajectory smoothed");
                 estimates.unwrap_or_else(|| this.smooth(trajectory, motion))
             })
