@@ -174,7 +174,7 @@ pub(crate) fn all() -> Vec<Case> {
                 scene,
                 variant: format!("{frequency} Hz, {} mm/s", 40.0 * frequency),
                 set: vec![("frequency", frequency)],
-                duration: if is_ring { 250.0 } else { 1000.0 },
+                duration: if is_ring { 250.0 } else { 2500.0 },
                 samples: Samples::Moving {
                     speed,
                     turn: 500.0 / frequency,
@@ -278,7 +278,7 @@ pub(crate) fn all() -> Vec<Case> {
                 scene,
                 variant: format!("at {half} mm"),
                 set: vec![("half", half)],
-                duration: 200.0,
+                duration: 25.0 * tracers as f64,
                 tracers,
                 samples: Samples::Count(200 * tracers),
                 limit: 0.5 * half,

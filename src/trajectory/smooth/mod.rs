@@ -35,7 +35,7 @@ const WIDEST: f64 = 4.0;
 const FREE: f64 = 100.0;
 
 /// Common logarithms of the process noise along an axis that are tried, in units of that of all axes, and rounds over the axes.
-const LEAST_ROUGH: f64 = -3.0; // lower, and errors of the axes would show
+const LEAST_ROUGH: f64 = -4.0; // lower, and errors of the axes would show
 const MOST_ROUGH: f64 = 2.0;
 const DIRECTION_ROUNDS: usize = 2;
 
