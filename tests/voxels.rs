@@ -446,7 +446,7 @@ fn bad_input(backend: &Backend) {
         [0.0, 1e300, 1.0, 1.0, -1e300, 1e300, 1.0],
         [0.0, 5.0, 5.0, 5.0, 6.0, 6.0, 6.0],
     ];
-    let tiny = Grid::voxels([2; 3], [0.0, 1e-300, 0.0, 1.0, 0.0, 1.0]).unwrap();
+    let tiny = Grid::voxels([2; 3], [0.0, 1e-140, 0.0, 1.0, 0.0, 1.0]).unwrap();
     assert_eq!(
         on(backend, LineSlice::from_rows(&far), &tiny).unwrap(),
         [0; 8]

@@ -25,6 +25,9 @@ const REACH: f64 = 38.4;
 
 const STEPS: usize = 60;
 
+/// Widths that differ by less than this factor find the same tracers.
+const NEAR: f64 = 1.25;
+
 /// So small a change (as a share) is the last.
 const SETTLED: f64 = 5e-4;
 
@@ -40,6 +43,17 @@ pub(in crate::tracking) struct Widths {
     pub(in crate::tracking) lean: f64,
 }
 
+impl Widths {
+    /// Whether lines look about the same with other widths.
+    fn is_near(&self, other: &Self) -> bool {
+        let ratios = [0, 1].map(|k| self.widths[k] / other.widths[k]);
+        ratios
+            .iter()
+            .all(|ratio| (1.0 / NEAR..NEAR).contains(ratio))
+            && self.lean < NEAR - 1.0
+    }
+}
+
 impl Model {
     /// The widths (mm) that fit `n` samples best, whose tracers `locate` finds, and the share of the narrow one; `None` if the samples
     /// say too little.
@@ -50,17 +64,33 @@ impl Model {
         n: usize,
         locate: impl Fn(usize, Self) -> Mixture<'a> + Sync,
     ) -> Option<Widths> {
-        let fits = STARTS.map(|start| self.fitted(start, n, &locate));
-        let better = |a: Fit, b: Fit| if b.gain_over(&a, self) > 0.0 { b } else { a };
-        let best = fits.into_iter().flatten().reduce(better)?;
-        // Tracers that were one may be two by now.
-        let found = self.fitted(best.widths, n, &locate)?.widths;
+        let found = self.best_fit(n, &locate)?;
         let ([narrow, wide], percent) = (found.widths, 100.0 * found.narrow_share);
         tracing::info!(
             lean = found.lean,
             "widths of a tracer's lines: {narrow:.2} mm ({percent:.0} %) and {wide:.2} mm",
         );
         Some(found)
+    }
+
+    fn best_fit<'a>(
+        &self,
+        n: usize,
+        locate: &(impl Fn(usize, Self) -> Mixture<'a> + Sync),
+    ) -> Option<Widths> {
+        let [usual, other] = STARTS;
+        let first = self.fitted(usual, n, locate);
+        // Where it began: there is nothing to be found anew.
+        if let Some(fit) = &first
+            && fit.widths.is_near(&usual)
+        {
+            return Some(fit.widths);
+        }
+        let better = |a: Fit, b: Fit| if b.gain_over(&a, self) > 0.0 { b } else { a };
+        let fits = [first, self.fitted(other, n, locate)];
+        let best = fits.into_iter().flatten().reduce(better)?;
+        // Tracers that were one may be two by now.
+        Some(self.fitted(best.widths, n, locate)?.widths)
     }
 
     fn fitted<'a>(
