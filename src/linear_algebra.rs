@@ -25,6 +25,11 @@ pub(crate) fn squared_distance(a: Vector, b: Vector) -> f64 {
     dot(d, d)
 }
 
+/// `v v^T`
+pub(crate) fn outer(v: Vector) -> Matrix {
+    v.map(|x| v.map(|y| x * y))
+}
+
 /// `I - v v^T`: onto the plane perpendicular to a unit vector.
 #[inline(always)]
 pub(crate) fn projection([x, y, z]: Vector) -> Symmetric {

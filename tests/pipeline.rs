@@ -153,15 +153,8 @@ fn blocks(backend: &Backend) {
         let whole = lors.clone().with_sampling(sampling.clone()).unwrap();
         let (expected, report) = pipeline.run(whole, &|_| ()).unwrap();
         for size in [7, 640, 10_000] {
-            let mut start = 0;
-            let next = || {
-                let end = (start + size).min(4_000);
-                let block = (start < end).then(|| lors.slice_rows(start..end).unwrap());
-                start = end;
-                Ok(block)
-            };
             let (found, read) = pipeline
-                .run_blocks(next, BlockOptions::new(sampling.clone()))
+                .run_blocks(in_blocks(&lors, size), BlockOptions::new(sampling.clone()))
                 .unwrap();
             assert_eq!(found, expected, "{sampling} in blocks of {size}");
             assert_eq!((read.rows, read.samples), (report.rows, report.samples));
@@ -175,15 +168,8 @@ fn blocks(backend: &Backend) {
         panic!("a filter gives a list");
     };
     for samples in [0..3, 40..60, 95..101] {
-        let mut start = 0;
-        let next = || {
-            let end = (start + 640).min(4_000);
-            let block = (start < end).then(|| lors.slice_rows(start..end).unwrap());
-            start = end;
-            Ok(block)
-        };
         let options = BlockOptions::new(sampling.clone()).samples(samples.clone());
-        let found = step.run_blocks(next, options).unwrap().0;
+        let found = step.run_blocks(in_blocks(&lors, 640), options).unwrap().0;
         assert_eq!(found, Data::List(expected[samples].to_vec()));
     }
     let broken = || Err(Error::Columns("the reader's error".into()));
@@ -194,6 +180,20 @@ fn blocks(backend: &Backend) {
             .to_string()
             .contains("the reader's error")
     );
+}
+
+/// What gives a table in blocks of so many rows.
+fn in_blocks(
+    lors: &LineData,
+    size: usize,
+) -> impl FnMut() -> pept::Result<Option<LineData>> + Send {
+    let mut start = 0;
+    move || {
+        let end = (start + size).min(lors.n_rows());
+        let block = (start < end).then(|| lors.slice_rows(start..end).unwrap());
+        start = end;
+        Ok(block)
+    }
 }
 
 /// Learns the times of the samples that it is shown, once some begin late, and gives a point for each of them.

@@ -28,8 +28,11 @@ impl Backend {
         #[cfg(feature = "gpu")]
         match Gpu::new() {
             Ok(gpu) if !gpu.is_software() => {
-                let required = std::env::var_os("PEPT_REQUIRE_GPU").is_some_and(|v| v == "1");
-                return Self::Gpu(if required { gpu } else { gpu.with_fallback() });
+                return Self::Gpu(if Gpu::is_required() {
+                    gpu
+                } else {
+                    gpu.with_fallback()
+                });
             }
             Ok(gpu) => tracing::debug!(
                 adapter = gpu.name(),

@@ -190,15 +190,9 @@ pub(super) fn run_blocks(
         beginning: None,
         observer,
     };
-    let first_filters = pipeline
-        .transformers()
-        .iter()
-        .map_while(|step| match step.role() {
-            Role::Filter(filter) => Some(filter),
-            Role::Reducer(_) => None,
-        });
-    if stream.samples.is_some() && first_filters.into_iter().any(|filter| filter.learns()) {
-        stream.beginning = Some(Beginning::default());
+    let learns = |(_, filter): &Placed<'_>| filter.learns();
+    if stream.samples.is_some() && filters_from(pipeline, 0).iter().any(learns) {
+        stream.beginning = Some(Vec::new());
     }
     let needs_all = match pipeline.transformers().first().map(Step::role) {
         Some(Role::Filter(filter)) => filter.for_data(&stream.empty.clone().into())?.is_some(),
@@ -258,6 +252,16 @@ enum Input<'a, 'b> {
     Stream(&'a mut Stream<'b>),
 }
 
+/// The consecutive filters from a step on.
+fn filters_from(pipeline: &Pipeline, first: usize) -> Vec<Placed<'_>> {
+    let steps = pipeline.transformers().iter().enumerate().skip(first);
+    let filters = steps.map_while(|(n, step)| match step.role() {
+        Role::Filter(filter) => Some((n, filter)),
+        Role::Reducer(_) => None,
+    });
+    filters.collect()
+}
+
 fn all_steps(
     pipeline: &Pipeline,
     mut input: Input<'_, '_>,
@@ -314,13 +318,7 @@ fn all_steps(
                 data
             }
             (Role::Filter(_), input) => {
-                let mut filters: Vec<Placed<'_>> = (next..)
-                    .zip(&steps[next..])
-                    .map_while(|(n, step)| match step.role() {
-                        Role::Filter(filter) => Some((n, filter)),
-                        Role::Reducer(_) => None,
-                    })
-                    .collect();
+                let mut filters = filters_from(pipeline, next);
                 let for_data = match &input {
                     Input::Whole(data @ (Data::Lines(_) | Data::Points(_))) if next == 0 => filters
                         [0]
@@ -336,12 +334,12 @@ fn all_steps(
                 let stacks = steps.get(next).is_some_and(Step::stacks);
                 match input {
                     Input::Whole(data) => {
-                        let groups = &mut Ahead::of(Groups::of(&data));
+                        let groups = &mut Groups::of(Source::of(&data));
                         run.filters(&filters, groups, stacks, None)?
                     }
                     Input::Stream(stream) => {
                         let mut observer = stream.observer.take();
-                        let groups = &mut Ahead::of(Groups::Stream(&mut *stream));
+                        let groups = &mut Groups::of(Source::Stream(&mut *stream));
                         let data = run.filters(&filters, groups, stacks, observer.as_mut())?;
                         rows = (stream.report.rows, stream.sample_rows);
                         if let Some(kept) = stream.kept.take() {
@@ -373,19 +371,6 @@ fn all_steps(
     Ok((data, steps.iter().zip(&tallies).map(report).collect()))
 }
 
-/// Samples of a recording's beginning, of which only some others are wanted.
-#[derive(Default)]
-struct Beginning {
-    samples: Vec<(usize, Data)>,
-    rows: usize,
-}
-
-impl Beginning {
-    fn is_full(&self) -> bool {
-        self.rows >= BEGINNINGS * FIRST_ROWS
-    }
-}
-
 /// A recording in blocks, and the samples that are complete.
 struct Stream<'a> {
     blocks: Blocks<'a>,
@@ -408,8 +393,8 @@ struct Stream<'a> {
     n_samples: usize,
     /// The first row of those that are wanted.
     first_row: usize,
-    /// Until filters have learned, if they do, and not all samples are wanted.
-    beginning: Option<Beginning>,
+    /// Samples that filters may learn from, wanted or not, until they have.
+    beginning: Option<Vec<(usize, Data)>>,
     observer: Option<Observer<'a>>,
 }
 
@@ -469,22 +454,22 @@ impl Stream<'_> {
             if let Some(mut table) = samples {
                 let first = table.first_sample();
                 self.n_samples = first + table.n_samples();
-                if let Some(beginning) = &mut self.beginning
-                    && !beginning.is_full()
-                {
-                    beginning.rows += table.sample_rows();
+                if let Some(beginning) = &mut self.beginning {
                     let samples = table.samples().map(Data::from);
-                    beginning.samples.extend((first..).zip(samples));
+                    beginning.extend((first..).zip(samples));
                 }
-                let has_read_beginning = self.beginning.as_ref().is_none_or(Beginning::is_full);
                 if let Some(wanted) = &self.samples {
-                    if self.n_samples >= wanted.end && has_read_beginning {
+                    if self.n_samples >= wanted.end && self.beginning.is_none() {
                         self.cutter = None;
                     }
                     let part = |at: usize| at.clamp(first, self.n_samples) - first;
                     let range = part(wanted.start)..part(wanted.end);
                     let chosen = table.sample_ranges()[range.clone()].iter();
                     let Some(start) = chosen.map(|rows| rows.start).min() else {
+                        if self.beginning.is_some() {
+                            // Who learns may have seen enough.
+                            return Ok(Some((first, table.select_samples(0..0).into())));
+                        }
                         continue;
                     };
                     table = table.select_samples(range);
@@ -514,8 +499,8 @@ impl Stream<'_> {
     }
 }
 
-/// Samples in groups.
-enum Groups<'a, 'b> {
+/// Where samples come from.
+enum Source<'a, 'b> {
     Data {
         data: &'a Data,
         done: usize,
@@ -524,7 +509,7 @@ enum Groups<'a, 'b> {
     Stream(&'a mut Stream<'b>),
 }
 
-impl<'a> Groups<'a, '_> {
+impl<'a> Source<'a, '_> {
     fn of(data: &'a Data) -> Self {
         Self::Data {
             data,
@@ -556,7 +541,7 @@ impl<'a> Groups<'a, '_> {
             Self::Stream(stream) => stream
                 .beginning
                 .as_mut()
-                .map_or_else(Vec::new, |beginning| std::mem::take(&mut beginning.samples)),
+                .map_or_else(Vec::new, std::mem::take),
             Self::Data { .. } => Vec::new(),
         }
     }
@@ -589,26 +574,26 @@ impl<'a> Groups<'a, '_> {
 }
 
 /// Groups of samples, of which some were read ahead.
-struct Ahead<'a, 'b> {
+struct Groups<'a, 'b> {
     read: VecDeque<(usize, Data)>,
     /// Samples of these that nothing was learned from yet.
     ahead: VecDeque<(usize, Data)>,
-    groups: Groups<'a, 'b>,
+    source: Source<'a, 'b>,
 }
 
-impl<'a, 'b> Ahead<'a, 'b> {
-    fn of(groups: Groups<'a, 'b>) -> Self {
+impl<'a, 'b> Groups<'a, 'b> {
+    fn of(source: Source<'a, 'b>) -> Self {
         Self {
             read: VecDeque::new(),
             ahead: VecDeque::new(),
-            groups,
+            source,
         }
     }
 
     /// Up to `size` samples, and the number of the first one.
     fn next(&mut self, size: usize) -> Result<Option<(usize, Data)>> {
         let Some((first, group)) = self.read.pop_front() else {
-            return self.groups.next(size);
+            return self.source.next(size);
         };
         let n = group.n_samples();
         if n <= size {
@@ -620,8 +605,13 @@ impl<'a, 'b> Ahead<'a, 'b> {
 
     fn end_of_learning(&mut self) {
         self.ahead.clear();
-        if let Groups::Stream(stream) = &mut self.groups {
+        if let Source::Stream(stream) = &mut self.source {
             stream.beginning = None;
+            if let Some(wanted) = &stream.samples
+                && stream.n_samples >= wanted.end
+            {
+                stream.cutter = None;
+            }
         }
     }
 
@@ -634,18 +624,18 @@ impl<'a, 'b> Ahead<'a, 'b> {
                 samples.push((number, sample));
                 continue;
             }
-            let group = self.groups.next(IN_FLIGHT)?;
+            let group = self.source.next(IN_FLIGHT)?;
             let is_last = group.is_none();
             if let Some((first, group)) = group
                 && group.n_samples() > 0
             {
-                if !self.groups.has_beginning() {
+                if !self.source.has_beginning() {
                     self.ahead
                         .extend((first..).zip(group.clone().into_samples()));
                 }
                 self.read.push_back((first, group));
             }
-            self.ahead.extend(self.groups.take_beginning());
+            self.ahead.extend(self.source.take_beginning());
             if is_last && self.ahead.is_empty() {
                 break;
             }
@@ -722,7 +712,7 @@ impl Run<'_> {
     fn filters(
         &self,
         filters: &[Placed<'_>],
-        groups: &mut Ahead<'_, '_>,
+        groups: &mut Groups<'_, '_>,
         stacks: bool,
         mut observer: Option<&mut Observer<'_>>,
     ) -> Result<Data> {
@@ -735,7 +725,7 @@ impl Run<'_> {
             .map(|(&(step, filter), learned)| (step, learned.as_ref().unwrap_or(filter)))
             .collect::<Vec<_>>();
         let (batched, rest) = match filters {
-            [first, rest @ ..] if groups.groups.is_table() && first.1.batch_size(backend) > 1 => {
+            [first, rest @ ..] if groups.source.is_table() && first.1.batch_size(backend) > 1 => {
                 (Some(first), rest)
             }
             _ => (None, filters),
@@ -777,7 +767,7 @@ impl Run<'_> {
         };
         let mut fetch = |size: usize| {
             let group = groups.next(size);
-            total.store(groups.groups.total(), Ordering::Relaxed);
+            total.store(groups.source.total(), Ordering::Relaxed);
             group
         };
         if matches!(backend, Backend::Cpu) || batched.is_none() {
@@ -807,11 +797,11 @@ impl Run<'_> {
                 next = following?;
             }
         }
-        if done.load(Ordering::Relaxed) == 0 && groups.groups.is_table() {
+        if done.load(Ordering::Relaxed) == 0 && groups.source.is_table() {
             // Nothing to do, but what follows needs the right columns.
             let empty = filters
                 .iter()
-                .try_fold(groups.groups.empty(), |data, filter| {
+                .try_fold(groups.source.empty(), |data, filter| {
                     self.filter(filter, data, 0)
                 })?;
             return Ok(Data::List(vec![empty]));
@@ -820,7 +810,7 @@ impl Run<'_> {
     }
 
     /// What filters that learn became: from the beginning or, where that says too little, from what follows it.
-    fn learn(&self, filters: &[Placed<'_>], groups: &mut Ahead<'_, '_>) -> Result<Vec<Learned>> {
+    fn learn(&self, filters: &[Placed<'_>], groups: &mut Groups<'_, '_>) -> Result<Vec<Learned>> {
         let mut learned = vec![None; filters.len()];
         for _ in 0..BEGINNINGS {
             let wanting = |((_, filter), learned): (&Placed<'_>, &Learned)| {

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::likelihood::{LANES, Lors, Mixture, Model, NARROW_SHARE, WIDTHS};
+use super::likelihood::{LANES, Lors, Mixture, Model, Widths};
 use crate::data::{LineData, PointData, array_of_rows};
 use crate::error::{Error, Result};
 use crate::linear_algebra::{difference, dot, squared_distance};
@@ -69,8 +69,8 @@ impl Default for PeptEm {
             max_tracers: 1,
             order: 1,
             widths: None,
-            narrow_share: NARROW_SHARE,
-            lean: 0.0,
+            narrow_share: Widths::USUAL.narrow_share,
+            lean: Widths::USUAL.lean,
             fit_widths: false,
             min_gain: 25.0,
             max_error: 10.0,
@@ -137,13 +137,11 @@ impl PeptEm {
     fn model(&self) -> Model {
         Model::new(
             self.order,
-            self.widths.unwrap_or(WIDTHS),
-            self.narrow_share,
+            Widths::given(self.widths, self.narrow_share, self.lean),
             self.min_gain,
             self.max_error,
         )
         .fit_widths(self.fit_widths)
-        .lean(self.lean)
     }
 
     /// The tracers of a sample.
@@ -283,10 +281,8 @@ impl Filter for PeptEm {
                 needed: "1 or more",
             });
         }
-        let given = (self.narrow_share - NARROW_SHARE).abs() > 0.0 || self.lean > 0.0;
-        if given && self.learns() {
-            let needed = "widths as well: without them it is learned";
-            return Error::parameter("narrow_share", self.narrow_share, needed);
+        if self.learns() {
+            Widths::given(self.widths, self.narrow_share, self.lean).check_learned()?;
         }
         self.model().check()
     }

@@ -3,7 +3,7 @@
 use std::f64::consts::TAU;
 use std::ops::AddAssign;
 
-use super::learn::Widths;
+use super::model::Widths;
 
 /// Fitted widths (mm) and shares stay within these limits.
 const WIDTHS: [f64; 2] = [0.2, 20.0];
@@ -23,7 +23,13 @@ pub(super) struct Density {
 }
 
 impl Density {
-    pub(super) fn new(widths: [f64; 2], narrow_share: f64, lean: f64) -> Self {
+    pub(super) fn new(
+        &Widths {
+            widths,
+            narrow_share,
+            lean,
+        }: &Widths,
+    ) -> Self {
         let rates = widths.map(|width| 1.0 / (width * width));
         let peaks = [
             narrow_share * rates[0] / TAU,
@@ -147,10 +153,10 @@ impl Spreads {
         }
         let narrow = width(0).clamp(WIDTHS[0], WIDTHS[1] / APART);
         let widths = [narrow, width(1).clamp(narrow * APART, WIDTHS[1])];
-        Some(Density::new(
+        Some(Density::new(&Widths {
             widths,
-            share.clamp(SHARES[0], SHARES[1]),
-            self.lean(),
-        ))
+            narrow_share: share.clamp(SHARES[0], SHARES[1]),
+            lean: self.lean(),
+        }))
     }
 }

@@ -4,15 +4,11 @@ use rayon::prelude::*;
 
 use super::density::{Density, Spreads};
 use super::mixture::Mixture;
-use super::model::{Model, NARROW_SHARE, WIDTHS};
+use super::model::{Model, Widths};
 
 /// Where the search begins: lines of an ADAC Forte, and those of a ring of crystals.
 const STARTS: [Widths; 2] = [
-    Widths {
-        widths: WIDTHS,
-        narrow_share: NARROW_SHARE,
-        lean: 0.0,
-    },
+    Widths::USUAL,
     Widths {
         widths: [1.3, 3.0],
         narrow_share: 0.85,
@@ -33,26 +29,6 @@ const SETTLED: f64 = 5e-4;
 
 /// Fewer lines of tracers say too little.
 const FEWEST_LINES: f64 = 2000.0;
-
-/// How a tracer's lines lie around it: widths (mm), the share of the narrow one, and by how much the squares of widths grow, as a share,
-/// for lines that lean all the way in a ring.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::tracking) struct Widths {
-    pub(in crate::tracking) widths: [f64; 2],
-    pub(in crate::tracking) narrow_share: f64,
-    pub(in crate::tracking) lean: f64,
-}
-
-impl Widths {
-    /// Whether lines look about the same with other widths.
-    fn is_near(&self, other: &Self) -> bool {
-        let ratios = [0, 1].map(|k| self.widths[k] / other.widths[k]);
-        ratios
-            .iter()
-            .all(|ratio| (1.0 / NEAR..NEAR).contains(ratio))
-            && self.lean < NEAR - 1.0
-    }
-}
 
 impl Model {
     /// The widths (mm) that fit `n` samples best, whose tracers `locate` finds, and the share of the narrow one; `None` if the samples
@@ -82,7 +58,7 @@ impl Model {
         let first = self.fitted(usual, n, locate);
         // Where it began: there is nothing to be found anew.
         if let Some(fit) = &first
-            && fit.widths.is_near(&usual)
+            && is_near(&fit.widths, &usual)
         {
             return Some(fit.widths);
         }
@@ -99,15 +75,8 @@ impl Model {
         n: usize,
         locate: &(impl Fn(usize, Self) -> Mixture<'a> + Sync),
     ) -> Option<Fit> {
-        let Widths {
-            widths,
-            narrow_share,
-            lean,
-        } = start;
         let model = Self {
-            widths,
-            narrow_share,
-            lean,
+            widths: start,
             fit_widths: false,
             ..*self
         };
@@ -116,7 +85,7 @@ impl Model {
         for sample in &mut samples {
             sample.widen(REACH);
         }
-        let density = fit_density(&mut samples, Density::new(widths, narrow_share, lean))?;
+        let density = fit_density(&mut samples, Density::new(&start))?;
         let fit = Fit {
             widths: density.widths(),
             n_tracers: samples.iter().map(|sample| sample.tracers().len()).sum(),
@@ -125,6 +94,13 @@ impl Model {
         tracing::debug!(?start, widths = ?fit.widths, fit.n_tracers, "widths are learned");
         Some(fit)
     }
+}
+
+/// Whether lines look about the same with widths as with others, of lines that do not lean.
+fn is_near(found: &Widths, other: &Widths) -> bool {
+    let ratios = [0, 1].map(|k| found.widths[k] / other.widths[k]);
+    let is_near = |ratio: f64| (1.0 / NEAR..NEAR).contains(&ratio);
+    ratios.into_iter().all(is_near) && found.lean < NEAR - 1.0
 }
 
 /// Widths from one start.

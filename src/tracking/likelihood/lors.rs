@@ -7,7 +7,7 @@ use fearless_simd::{Level, dispatch};
 use super::simd::crossing;
 use super::{LANES, TERMS};
 use crate::data::LineData;
-use crate::linear_algebra::norm;
+use crate::linear_algebra::{difference, norm, squared_distance};
 
 /// Four lines by coordinate: a point (mm), the unit direction, the time from -1 to 1, and how much it leans.
 #[derive(Clone, Copy, Debug, Default)]
@@ -62,14 +62,15 @@ impl Lors {
 
     fn from_rows(mut rows: Vec<&[f64; 7]>) -> Self {
         sort(&mut rows);
-        rows.retain(|row| length_of(row).is_some());
-        let mut packs = vec![FAR; rows.len().div_ceil(LANES)];
-        let (mut n, mut n_times) = (0, 0);
+        rows.retain(|row| is_line(row));
+        let n = rows.len();
+        let mut packs = vec![FAR; n.div_ceil(LANES)];
+        let mut n_times = 0;
         let mut limits = [[f64::INFINITY, f64::NEG_INFINITY]; 3];
         let mut span = [f64::INFINITY, f64::NEG_INFINITY];
-        for &&[t, x1, y1, z1, x2, y2, z2] in &rows {
+        for (n, &&[t, x1, y1, z1, x2, y2, z2]) in rows.iter().enumerate() {
             let (p, q) = ([x1, y1, z1], [x2, y2, z2]);
-            let d = [x2 - x1, y2 - y1, z2 - z1];
+            let d = difference(q, p);
             let length = norm(d);
             let (pack, lane) = (&mut packs[n / LANES], n % LANES);
             for k in 0..3 {
@@ -81,9 +82,7 @@ impl Lors {
             pack.tau[lane] = t;
             n_times = TERMS.min(n_times + usize::from(t > span[1]));
             span = [span[0].min(t), t];
-            n += 1;
         }
-        packs.truncate(n.div_ceil(LANES));
         let half = 0.5 * (span[1] - span[0]);
         let (middle, half) = if half > 0.0 && half.is_finite() {
             (span[0] + half, half)
@@ -97,8 +96,8 @@ impl Lors {
             }
         }
         if let Some(ring) = Ring::of(&rows, &limits) {
-            for (k, row) in rows.iter().enumerate() {
-                packs[k / LANES].lean[k % LANES] = ring.lean(row);
+            for (n, row) in rows.iter().enumerate() {
+                packs[n / LANES].lean[n % LANES] = ring.lean(row);
             }
         }
         Self {
@@ -154,11 +153,10 @@ impl Lors {
     }
 }
 
-/// A line's length (mm), if it has one, and finite values.
-fn length_of(&[t, x1, y1, z1, x2, y2, z2]: &[f64; 7]) -> Option<f64> {
-    let d = [x2 - x1, y2 - y1, z2 - z1];
-    let length = (d[0] * d[0] + d[1] * d[1] + d[2] * d[2]).sqrt();
-    (length > 0.0 && length.is_finite() && t.is_finite()).then_some(length)
+/// Whether a row has a length, and finite values.
+fn is_line(&[t, x1, y1, z1, x2, y2, z2]: &[f64; 7]) -> bool {
+    let square = squared_distance([x1, y1, z1], [x2, y2, z2]);
+    square > 0.0 && square.is_finite() && t.is_finite()
 }
 
 /// A camera whose crystals stand in a circle.

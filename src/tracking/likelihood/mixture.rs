@@ -69,7 +69,7 @@ impl<'a> Mixture<'a> {
         Self {
             lors,
             model,
-            density: Density::new(model.widths, model.narrow_share, model.lean),
+            density: Density::new(&model.widths),
             order: model.order.min(lors.n_times.saturating_sub(1)),
             tracers: Vec::new(),
             background: 0.0,

@@ -25,7 +25,7 @@ mod tests;
 
 pub(super) use lors::Lors;
 pub(super) use mixture::Mixture;
-pub(super) use model::{Model, NARROW_SHARE, WIDTHS};
+pub(super) use model::{Model, Widths};
 
 /// Lines of a pack, and lanes of a vector.
 pub(super) const LANES: usize = 4;

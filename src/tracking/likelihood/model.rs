@@ -9,45 +9,96 @@ use crate::error::{Error, Result};
 /// more. With 25 for order 0, 5 of 192,000 samples of 5 to 1,600 random lines gave a point.
 const GAIN_PER_ORDER: f64 = 6.0;
 
-/// How lines of tracers lie in two recordings of an ADAC Forte: widths (mm), and the share of the narrow one.
-pub(in crate::tracking) const WIDTHS: [f64; 2] = [2.35, 6.4];
-pub(in crate::tracking) const NARROW_SHARE: f64 = 0.6;
+/// How a tracer's lines lie around it.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::tracking) struct Widths {
+    /// Of a narrow and a wide Gaussian (mm per axis).
+    pub(in crate::tracking) widths: [f64; 2],
+    /// The share of lines in the narrow one.
+    pub(in crate::tracking) narrow_share: f64,
+    /// By how much, as a share, the squares of widths grow for lines that lean all the way in a ring.
+    pub(in crate::tracking) lean: f64,
+}
+
+impl Widths {
+    /// Those in two recordings of an ADAC Forte.
+    pub(in crate::tracking) const USUAL: Self = Self {
+        widths: [2.35, 6.4],
+        narrow_share: 0.6,
+        lean: 0.0,
+    };
+
+    /// As they are given, or the usual ones until others are learned.
+    pub(in crate::tracking) fn given(
+        widths: Option<[f64; 2]>,
+        narrow_share: f64,
+        lean: f64,
+    ) -> Self {
+        Self {
+            widths: widths.unwrap_or(Self::USUAL.widths),
+            narrow_share,
+            lean,
+        }
+    }
+
+    /// An error if a share or a lean is given that would be learned.
+    pub(in crate::tracking) fn check_learned(&self) -> Result<()> {
+        let is_given = |value: f64, usual: f64| (value - usual).abs() > 0.0;
+        if is_given(self.narrow_share, Self::USUAL.narrow_share)
+            || is_given(self.lean, Self::USUAL.lean)
+        {
+            let needed = "widths as well: without them it is learned";
+            return Error::parameter("narrow_share", self.narrow_share, needed);
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<()> {
+        let [narrow, wide] = self.widths;
+        if !(is_positive(narrow) && is_positive(wide) && narrow <= wide) {
+            let needed = "two numbers above 0 (mm), the smaller first";
+            return Error::parameter("widths", format!("{:?}", self.widths), needed);
+        }
+        if !(self.narrow_share > 0.0 && self.narrow_share <= 1.0) {
+            let needed = "a share above 0 and at most 1";
+            return Error::parameter("narrow_share", self.narrow_share, needed);
+        }
+        if !(self.lean >= 0.0 && self.lean.is_finite()) {
+            return Error::parameter("lean", self.lean, "a number, 0 or more");
+        }
+        Ok(())
+    }
+}
+
+fn is_positive(value: f64) -> bool {
+    value > 0.0 && value.is_finite()
+}
 
 /// What a tracer is: how it moves, how its lines lie around it, and what tells it from chance.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::tracking) struct Model {
     pub(super) order: usize,
-    pub(super) widths: [f64; 2],
-    pub(super) narrow_share: f64,
-    pub(super) lean: f64,
+    pub(super) widths: Widths,
     pub(super) fit_widths: bool,
     pub(super) min_gain: f64,
     pub(super) max_error: f64,
 }
 
 impl Model {
-    /// Motion of order 0 (at rest) to 2; two Gaussians of `widths` (mm per axis), the narrow one with a share of the lines.
+    /// Motion of order 0 (at rest) to 2.
     pub(in crate::tracking) fn new(
         order: usize,
-        widths: [f64; 2],
-        narrow_share: f64,
+        widths: Widths,
         min_gain: f64,
         max_error: f64,
     ) -> Self {
         Self {
             order,
             widths,
-            narrow_share,
-            lean: 0.0,
             fit_widths: false,
             min_gain,
             max_error,
         }
-    }
-
-    /// By how much, as a share, the squares of widths grow for lines that lean all the way in a ring.
-    pub(in crate::tracking) fn lean(self, lean: f64) -> Self {
-        Self { lean, ..self }
     }
 
     /// Whether widths and their shares are fitted too.
@@ -56,38 +107,15 @@ impl Model {
     }
 
     pub(in crate::tracking) fn check(&self) -> Result<()> {
-        let error = |name, value: String, needed| {
-            Err(Error::Parameter {
-                name,
-                value,
-                needed,
-            })
-        };
-        let positive = |value: f64| value > 0.0 && value.is_finite();
         if self.order >= TERMS {
-            return error("order", self.order.to_string(), "0, 1 or 2");
+            return Error::parameter("order", self.order, "0, 1 or 2");
         }
-        if !(positive(self.widths[0])
-            && positive(self.widths[1])
-            && self.widths[0] <= self.widths[1])
-        {
-            let needed = "two numbers above 0 (mm), the smaller first";
-            return error("widths", format!("{:?}", self.widths), needed);
-        }
-        if !(self.narrow_share > 0.0 && self.narrow_share <= 1.0) {
-            let needed = "a share above 0 and at most 1";
-            return error("narrow_share", self.narrow_share.to_string(), needed);
-        }
-        if !(self.lean >= 0.0 && self.lean.is_finite()) {
-            return error("lean", self.lean.to_string(), "a number, 0 or more");
-        }
+        self.widths.check()?;
         if !(self.min_gain >= 0.0 && self.min_gain.is_finite()) {
-            let needed = "a number, 0 or more";
-            return error("min_gain", self.min_gain.to_string(), needed);
+            return Error::parameter("min_gain", self.min_gain, "a number, 0 or more");
         }
-        if !positive(self.max_error) {
-            let needed = "a number above 0 (mm)";
-            return error("max_error", self.max_error.to_string(), needed);
+        if !is_positive(self.max_error) {
+            return Error::parameter("max_error", self.max_error, "a number above 0 (mm)");
         }
         Ok(())
     }
@@ -98,11 +126,11 @@ impl Model {
     }
 
     pub(in crate::tracking) fn narrow(&self) -> f64 {
-        self.widths[0]
+        self.widths.widths[0]
     }
 
     pub(in crate::tracking) fn wide(&self) -> f64 {
-        self.widths[1]
+        self.widths.widths[1]
     }
 
     /// The columns of [`Estimate::row`].

@@ -9,9 +9,18 @@ use super::mixture::path_of;
 use super::near::Sums;
 use super::simd::{LARGEST_EXPONENT, exp_minus};
 use super::simulated::{self, Tracer as Simulated};
-use super::{LANES, Lors, Mixture, Model};
+use super::{LANES, Lors, Mixture, Model, Widths};
 
-const MODEL: fn(usize) -> Model = |order| Model::new(order, [2.2, 6.5], 0.55, 25.0, 10.0);
+fn model(order: usize, widths: [f64; 2], narrow_share: f64) -> Model {
+    Model::new(
+        order,
+        Widths::given(Some(widths), narrow_share, 0.0),
+        25.0,
+        10.0,
+    )
+}
+
+const MODEL: fn(usize) -> Model = |order| model(order, [2.2, 6.5], 0.55);
 
 /// What this processor has.
 fn levels() -> Vec<Level> {
@@ -232,17 +241,11 @@ fn widths_are_fitted() {
         20_000,
         100.0,
     ));
-    let mut mixture = Mixture::new(
-        &lors,
-        Model::new(0, [1.0, 9.0], 0.3, 25.0, 10.0).fit_widths(true),
-    );
+    let mut mixture = Mixture::new(&lors, model(0, [1.0, 9.0], 0.3).fit_widths(true));
     mixture.add(0, [[303.0, 302.0, 345.0], [0.0; 3], [0.0; 3]]);
     mixture.settle();
     // Other starts end there too.
-    let mut other = Mixture::new(
-        &lors,
-        Model::new(0, [3.0, 5.0], 0.8, 25.0, 10.0).fit_widths(true),
-    );
+    let mut other = Mixture::new(&lors, model(0, [3.0, 5.0], 0.8).fit_widths(true));
     other.add(0, [[303.0, 302.0, 345.0], [0.0; 3], [0.0; 3]]);
     other.widen(mixture.reach); // the same lines
     other.settle();

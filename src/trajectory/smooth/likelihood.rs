@@ -93,7 +93,8 @@ pub(super) struct Judged<'a> {
     pub(super) redundancy: f64,
     pub(super) unit: Unit,
     pub(super) gate: f64,
-    times_judged: f64,
+    /// How often a line is judged, in the series of points that it has a part in.
+    pub(super) times_judged: f64,
 }
 
 impl<'a> Judged<'a> {
@@ -136,11 +137,6 @@ impl<'a> Judged<'a> {
             judged.unit.time *= stride as f64;
         }
         (n_judged(&judged.series) >= FEWEST).then_some(judged)
-    }
-
-    /// How often a line is judged, in the series of points that it has a part in.
-    pub(super) fn times_judged(&self) -> f64 {
-        self.times_judged
     }
 
     pub(super) fn innovations(&self, motion: Motion) -> Innovations {

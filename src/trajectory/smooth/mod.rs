@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::PointData;
 use crate::error::{Error, Result};
-use crate::linear_algebra::{IDENTITY, Matrix, Vector, added, difference, eigen, scaled, trace};
+use crate::linear_algebra::{
+    IDENTITY, Matrix, Vector, added, difference, eigen, outer, scaled, trace,
+};
 use crate::pipeline::{Context, Reducer};
 use kalman::Kalman;
 use likelihood::{Judged, Motion, Order, Unit, minimise, power_of_ten};
@@ -185,7 +187,7 @@ impl Smooth {
             return Some(motion);
         }
         let (gain, directed) = self.directed(&judged, points, motion);
-        let is_rougher = gain > GAIN * judged.times_judged();
+        let is_rougher = gain > GAIN * judged.times_judged;
         Some(if is_rougher { directed } else { motion })
     }
 
@@ -196,9 +198,9 @@ impl Smooth {
         let usual = trace(&motion.noise) / 3.0;
         let with = |powers: Vector| {
             let mut noise = [[0.0; 3]; 3];
-            for (axis, power) in axes.iter().zip(powers) {
+            for (axis, power) in axes.into_iter().zip(powers) {
                 let density = usual * power_of_ten(power);
-                noise = added(&noise, density, &axis.map(|x| axis.map(|y| x * y)));
+                noise = added(&noise, density, &outer(axis));
             }
             Motion { noise, ..motion }
         };
@@ -319,7 +321,7 @@ fn axes_of_changes(estimates: &[Estimate]) -> Matrix {
     for pair in estimates.windows(2) {
         let change = difference(pair[1].velocity, pair[0].velocity);
         if change.iter().all(|x| x.is_finite()) {
-            changes = added(&changes, 1.0, &change.map(|x| change.map(|y| x * y)));
+            changes = added(&changes, 1.0, &outer(change));
         }
     }
     eigen(changes).1
