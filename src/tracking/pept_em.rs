@@ -724,6 +724,20 @@ mod tests {
                 "{step:?}"
             );
         }
+        for (step, given) in [
+            (
+                PeptEm {
+                    narrow_share: 1.0,
+                    ..new()
+                },
+                "narrow_share",
+            ),
+            (new().lean(2.0), "lean"),
+        ] {
+            let error = step.check().unwrap_err();
+            assert!(matches!(error, Error::Parameter { name, .. } if name == given));
+            assert!(step.widths([2.0, 5.0], 0.6).check().is_ok());
+        }
         // One Gaussian works too.
         let found = points(
             &new().widths([3.3, 3.3], 1.0),

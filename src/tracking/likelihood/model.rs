@@ -43,12 +43,15 @@ impl Widths {
 
     /// An error if a share or a lean is given that would be learned.
     pub(in crate::tracking) fn check_learned(&self) -> Result<()> {
-        let is_given = |value: f64, usual: f64| (value - usual).abs() > 0.0;
-        if is_given(self.narrow_share, Self::USUAL.narrow_share)
-            || is_given(self.lean, Self::USUAL.lean)
-        {
-            let needed = "widths as well: without them it is learned";
-            return Error::parameter("narrow_share", self.narrow_share, needed);
+        let all = [
+            ("narrow_share", self.narrow_share, Self::USUAL.narrow_share),
+            ("lean", self.lean, Self::USUAL.lean),
+        ];
+        for (name, value, usual) in all {
+            if (value - usual).abs() > 0.0 {
+                let needed = "widths as well: without them it is learned";
+                return Error::parameter(name, value, needed);
+            }
         }
         Ok(())
     }
