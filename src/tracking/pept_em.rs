@@ -29,8 +29,10 @@ const APART: f64 = 5.0;
 const APART_FROM_TRIED: f64 = 1.5;
 /// No more tracers are looked for than there could be with so many lines each.
 const LEAST_LINES: usize = 6;
-/// Times that tracers are looked for in vain before no more are, and steps that show whether there is one.
-const FRUITLESS: usize = 3;
+/// Times that tracers are looked for in vain before no more are, after each among so many times more crossings; and steps that show
+/// whether there is one.
+const FRUITLESS: u32 = 3;
+const MORE: usize = 4;
 const FIRST_STEPS: usize = 5;
 /// The share of its gain that a tracer must have after these.
 const FIRST_GAIN: f64 = 0.5;
@@ -148,12 +150,28 @@ impl PeptEm {
     fn locate<'a>(&self, lors: &'a Lors, model: Model) -> Mixture<'a> {
         let mut mixture = Mixture::new(lors, model);
         let mut tried = Vec::new();
-        let mut fruitless = 0;
-        while fruitless < FRUITLESS {
-            let crossings = self.crossings(lors, &mixture, &tried);
-            if crossings.is_empty() {
+        loop {
+            let n = mixture.tracers().len();
+            self.search(lors, &mut mixture, &mut tried);
+            // Some that were found twice may have left no room for others.
+            let is_full = mixture.tracers().len() >= self.max_tracers;
+            mixture.settle();
+            if !is_full || mixture.tracers().len() <= n {
                 break;
             }
+        }
+        let mut tried = Vec::new();
+        while mixture.tracers().len() < self.max_tracers && mixture.split_one(&mut tried) {}
+        mixture
+    }
+
+    /// Adds tracers until no more are found, or there are as many as there may be.
+    fn search(&self, lors: &Lors, mixture: &mut Mixture<'_>, tried: &mut Vec<[f64; 3]>) {
+        let most = self.max_tracers.min(lors.len() / LEAST_LINES);
+        let mut fruitless = 0;
+        while fruitless < FRUITLESS && mixture.tracers().len() < most {
+            let wanted = most - mixture.tracers().len();
+            let crossings = crossings(lors, mixture, tried, wanted, MORE.pow(fruitless));
             for &x in &crossings {
                 let n = mixture.tracers().len();
                 mixture.add(n, [x, [0.0; 3], [0.0; 3]]);
@@ -168,60 +186,62 @@ impl PeptEm {
                     mixture.remove(n);
                 }
             }
-            fruitless += usize::from(tried.len() - n_tried >= n_new);
+            fruitless += u32::from(tried.len() - n_tried >= n_new);
         }
-        mixture.settle();
-        let mut tried = Vec::new();
-        while mixture.tracers().len() < self.max_tracers && mixture.split_one(&mut tried) {}
-        mixture
     }
+}
 
-    /// Where lines cross that no tracer explains, as many places as tracers may be missing, the best first.
-    fn crossings(&self, lors: &Lors, mixture: &Mixture<'_>, tried: &[[f64; 3]]) -> Vec<[f64; 3]> {
-        let n_tracers = self.max_tracers.min(lors.len() / LEAST_LINES);
-        let wanted = n_tracers.saturating_sub(mixture.tracers().len());
-        if wanted == 0 {
-            return Vec::new();
+/// Up to `wanted` places where lines cross that no tracer explains, the best first; with `effort` times as many crossings to choose
+/// from.
+fn crossings(
+    lors: &Lors,
+    mixture: &Mixture<'_>,
+    tried: &[[f64; 3]],
+    wanted: usize,
+    effort: usize,
+) -> Vec<[f64; 3]> {
+    let (narrow, wide) = (mixture.model.narrow(), mixture.model.wide());
+    let weights = mixture.left_over();
+    let left = |&n: &usize| weights[n / LANES][n % LANES] > 0.5;
+    let rows: Vec<usize> = (0..lors.len()).filter(left).collect();
+    let n_crossings = CROSSINGS
+        .saturating_add(CROSSINGS_PER_TRACER.saturating_mul(wanted))
+        .saturating_mul(effort);
+    let mut ranked = crossings_of_two(lors, &rows, n_crossings, GAP * narrow);
+    let rank = |ranked: &mut Vec<([f64; 3], f64)>, step| {
+        for (x, lines) in &mut *ranked {
+            *lines = lors.crossing(&weights, *x, RADIUS * wide, step);
         }
-        let (narrow, wide) = (mixture.model.narrow(), mixture.model.wide());
-        let weights = mixture.left_over();
-        let left = |&n: &usize| weights[n / LANES][n % LANES] > 0.5;
-        let rows: Vec<usize> = (0..lors.len()).filter(left).collect();
-        let n_crossings = CROSSINGS.saturating_add(CROSSINGS_PER_TRACER.saturating_mul(wanted));
-        let mut ranked = crossings_of_two(lors, &rows, n_crossings, GAP * narrow);
-        let rank = |ranked: &mut Vec<([f64; 3], f64)>, step| {
-            for (x, lines) in &mut *ranked {
-                *lines = lors.crossing(&weights, *x, RADIUS * wide, step);
-            }
-            ranked.sort_by(|a, b| b.1.total_cmp(&a.1)); // stable
-        };
-        let n_best = BEST_PER_TRACER.saturating_mul(wanted.saturating_add(1));
-        if weights.len() > FEW_PACKS && ranked.len() > n_best {
-            rank(&mut ranked, COARSE);
-            ranked.truncate(n_best);
-        }
-        rank(&mut ranked, 1);
-        let least = ranked
-            .first()
-            .map_or(0.0, |&(_, most)| SHARE_OF_BEST * most);
-        let least = least.max(LEAST_CROSSING);
-        let mut found: Vec<[f64; 3]> = Vec::new();
-        for (x, lines) in ranked {
-            let apart = |others: &[[f64; 3]], limit: f64| {
-                others
-                    .iter()
-                    .all(|&other| squared_distance(other, x) > limit * limit)
-            };
-            if lines >= least
-                && found.len() < wanted
-                && apart(&found, APART * wide)
-                && apart(tried, APART_FROM_TRIED * wide)
-            {
-                found.push(x);
-            }
-        }
-        found
+        ranked.sort_by(|a, b| b.1.total_cmp(&a.1)); // stable
+    };
+    let n_best = BEST_PER_TRACER
+        .saturating_mul(wanted.saturating_add(1))
+        .saturating_mul(effort);
+    if weights.len() > FEW_PACKS && ranked.len() > n_best {
+        rank(&mut ranked, COARSE);
+        ranked.truncate(n_best);
     }
+    rank(&mut ranked, 1);
+    let least = ranked
+        .first()
+        .map_or(0.0, |&(_, most)| SHARE_OF_BEST * most);
+    let least = least.max(LEAST_CROSSING);
+    let mut found: Vec<[f64; 3]> = Vec::new();
+    for (x, lines) in ranked {
+        let apart = |others: &[[f64; 3]], limit: f64| {
+            others
+                .iter()
+                .all(|&other| squared_distance(other, x) > limit * limit)
+        };
+        if lines >= least
+            && found.len() < wanted
+            && apart(&found, APART * wide)
+            && apart(tried, APART_FROM_TRIED * wide)
+        {
+            found.push(x);
+        }
+    }
+    found
 }
 
 /// Up to `wanted` places where two of the lines cross; with each a 0.

@@ -18,7 +18,7 @@ pub(super) struct Density {
     pub(super) rates: [f64; 2],
     /// `share / (2 pi s^2)`.
     pub(super) peaks: [f64; 2],
-    /// What the squares of widths grow by, as a share, for a line that leans all the way.
+    /// What the square of the width across a line grows by, as a share, if it leans all the way.
     pub(super) lean: f64,
 }
 
@@ -72,8 +72,8 @@ pub(super) struct Spreads {
     pub(super) weights: [f64; 2],
     /// The same, times squared distances (mm^2) as a line that does not lean would have them.
     pub(super) squares: [f64; 2],
-    /// For lines that lean so much: responsibilities, the squared distances in units of the squares of widths, and the squared sine,
-    /// weighed with the first.
+    /// For lines that lean so much: responsibilities, the squared distances across in units of the squares of widths, and the squared
+    /// sine, weighed with the first.
     bins: [[f64; 3]; BINS],
 }
 
@@ -105,7 +105,7 @@ impl AddAssign for Spreads {
 }
 
 impl Spreads {
-    /// A line that leans so much, with its responsibility and its squared distance in units of the squares of widths.
+    /// A line that leans so much, with its responsibility and its squared distance across in units of the square of its width.
     pub(super) fn add_lean(&mut self, lean: f64, weight: f64, square: f64) {
         #[expect(
             clippy::cast_possible_truncation,
@@ -121,13 +121,13 @@ impl Spreads {
 
     /// The growth that makes the lines likeliest.
     fn lean(&self) -> f64 {
-        // Twice the log likelihood of offsets in two dimensions.
+        // Twice the log likelihood of offsets across.
         let value = |power: f64| -> f64 {
             let growth = libm::exp(power) - 1.0;
             let bins = self.bins.iter().filter(|bin| bin[0] > 0.0);
             bins.map(|&[weight, square, lean]| {
                 let factor = 1.0 + growth * lean / weight;
-                -2.0 * weight * libm::log(factor) - square / factor
+                -weight * libm::log(factor) - square / factor
             })
             .sum()
         };

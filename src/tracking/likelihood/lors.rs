@@ -12,8 +12,9 @@ use crate::linear_algebra::{difference, norm, squared_distance};
 /// Four lines by coordinate: a point (mm), the unit direction, the time from -1 to 1, and how much it leans.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Pack {
-    /// The squared sine of the angle between the line and the normal of the crystals, in a ring; else 0.
-    pub(super) lean: [f64; LANES],
+    /// Across the line and the axis of a ring, as long as the sine of the angle between the line and the normal of the crystals: where
+    /// the depth at which photons are absorbed moves the line. Else 0.
+    pub(super) lean: [[f64; LANES]; 3],
     pub(super) p: [[f64; LANES]; 3],
     pub(super) u: [[f64; LANES]; 3],
     pub(super) tau: [f64; LANES],
@@ -24,7 +25,7 @@ const FAR: Pack = Pack {
     p: [[1e18; LANES]; 3],
     u: [[1.0; LANES], [0.0; LANES], [0.0; LANES]],
     tau: [0.0; LANES],
-    lean: [0.0; LANES],
+    lean: [[0.0; LANES]; 3],
 };
 
 /// Fewest lines that show a ring, and how far (as a share of its radius) their ends may be from it.
@@ -97,7 +98,9 @@ impl Lors {
         }
         if let Some(ring) = Ring::of(&rows, &limits) {
             for (n, row) in rows.iter().enumerate() {
-                packs[n / LANES].lean[n % LANES] = ring.lean(row);
+                for (k, lean) in ring.across.into_iter().zip(ring.lean(row)) {
+                    packs[n / LANES].lean[k][n % LANES] = lean;
+                }
             }
         }
         Self {
@@ -199,12 +202,18 @@ impl Ring {
         [0, 1].map(|k| row[end + self.across[k]] - self.centre[k])
     }
 
-    fn lean(&self, row: &[f64; 7]) -> f64 {
+    /// Across the axis: see [`Pack::lean`].
+    fn lean(&self, row: &[f64; 7]) -> [f64; 2] {
         let [[ax, ay], [bx, by]] = [1, 4].map(|end| self.across_axis(row, end));
         let (dx, dy) = (bx - ax, by - ay);
-        let cross = ax * dy - ay * dx;
-        let lean = cross * cross / ((dx * dx + dy * dy) * self.radius * self.radius);
-        if lean < 1.0 { lean } else { 1.0 }
+        let square = dx * dx + dy * dy;
+        if square > 0.0 {
+            let sine = (ax * dy - ay * dx) / (square.sqrt() * self.radius);
+            let factor = sine.clamp(-1.0, 1.0) / square.sqrt();
+            [-dy * factor, dx * factor]
+        } else {
+            [0.0; 2]
+        }
     }
 }
 
@@ -254,6 +263,7 @@ mod tests {
     use ndarray::Array2;
 
     use super::*;
+    use crate::linear_algebra::dot;
 
     #[test]
     fn lines_lean_in_a_ring_around_any_axis_and_nowhere_else() {
@@ -273,12 +283,15 @@ mod tests {
             let rows: Vec<[f64; 7]> = chords.iter().map(row).collect();
             let lors = Lors::new(&LineData::new(Array2::from(rows)).unwrap());
             for (n, (width, _)) in chords.iter().enumerate() {
-                let lean = lors.packs[n / LANES].lean[n % LANES];
-                let expected = (0.5 * width).cos().powi(2);
+                let (_, u) = lors.line(n);
+                let lean = lors.packs[n / LANES].lean.map(|lean| lean[n % LANES]);
+                let (square, expected) = (dot(lean, lean), (0.5 * width).cos().powi(2));
                 assert!(
-                    (lean - expected).abs() < 0.01,
-                    "{turn} {n}: {lean} {expected}"
+                    (square - expected).abs() < 0.01,
+                    "{turn} {n}: {square} {expected}"
                 );
+                let axis = [2, 1, 0][turn];
+                assert!(dot(lean, u).abs() < 1e-9 && lean[axis].abs() < 1e-9);
             }
         }
         let screens = (0..100).map(|n| {
@@ -295,6 +308,6 @@ mod tests {
         });
         let rows: Vec<[f64; 7]> = screens.collect();
         let lors = Lors::new(&LineData::new(Array2::from(rows)).unwrap());
-        assert!(lors.packs.iter().all(|pack| pack.lean == [0.0; LANES]));
+        assert!(lors.packs.iter().all(|pack| pack.lean == [[0.0; LANES]; 3]));
     }
 }

@@ -12,7 +12,7 @@ use super::model::Model;
 use super::near::{Near, Sums, Tracer, View};
 use super::simd::{look, sums};
 use super::{COUPLED, LANES, UNKNOWNS};
-use crate::linear_algebra::{backward, difference, factorize, forward, norm};
+use crate::linear_algebra::{backward, difference, dot, factorize, forward, norm};
 
 /// A tracer's lines are those within so many of its widest scale.
 const REACH: f64 = 6.0;
@@ -387,17 +387,22 @@ impl<'a> Mixture<'a> {
             for (pack, view) in near.packs.iter().zip(&near.views) {
                 for k in 0..LANES {
                     let scale = count * view.inverse[k];
-                    let sharpness = 1.0 / (1.0 + self.density.lean * pack.lean[k]);
-                    let narrow = (view.h[k] / sharpness - j2 * view.g[k]) / (j1 - j2);
-                    let drawn = (leverage * pull(view, k)).min(MOST_DRAWN);
-                    let squared = view.squared[k] / (1.0 - drawn);
+                    let narrow = (view.h[k] - j2 * view.g[k]) / (j1 - j2);
+                    let kept = 1.0 - (leverage * pull(view, k)).min(MOST_DRAWN);
+                    let lean = pack.lean.map(|lean| lean[k]);
+                    let square = dot(lean, lean);
+                    // M shortened it.
+                    let growth = 1.0 + self.density.lean * square;
+                    let across = growth * dot(view.r.map(|r| r[k]), lean);
+                    let squared = view.squared[k] - view.shrink[k] * across * across;
                     for (n, g) in [narrow, view.g[k] - narrow].into_iter().enumerate() {
                         spreads.weights[n] += scale * g;
-                        spreads.squares[n] += scale * g * squared * sharpness;
+                        spreads.squares[n] += scale * g * squared / kept;
                     }
-                    let rate = view.h[k] / (view.g[k] * sharpness);
-                    if scale * view.g[k] > LEAST_RESPONSIBILITY {
-                        spreads.add_lean(pack.lean[k], scale * view.g[k], squared * rate);
+                    let responsibility = scale * view.g[k];
+                    if square > 0.0 && responsibility > LEAST_RESPONSIBILITY {
+                        let across = across * across / (square * kept) * view.h[k] / view.g[k];
+                        spreads.add_lean(square, responsibility, across);
                     }
                 }
             }

@@ -10,10 +10,12 @@ use crate::linear_algebra::norm;
 /// Lines seen from a tracer, by lane.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct View {
-    /// The perpendicular from the line to the tracer (mm), and its square.
-    pub(super) r: [[f64; LANES]; 3],
+    /// The square of the perpendicular from the line to the tracer (mm^2).
     pub(super) squared: [f64; LANES],
-    /// The density g, `h = sum g_j / s_j^2` and `sum g_j / s_j^4`: `grad g = -h r`.
+    /// The perpendicular (mm), shorter along the lean a, where the density is wider: `M r`, `M = 1 - u u^T - shrink a a^T`.
+    pub(super) r: [[f64; LANES]; 3],
+    pub(super) shrink: [f64; LANES],
+    /// The density g, `h = sum g_j / s_j^2` and `sum g_j / s_j^4`: `grad g = -h M r`.
     pub(super) g: [f64; LANES],
     pub(super) h: [f64; LANES],
     pub(super) h2: [f64; LANES],
@@ -49,9 +51,9 @@ impl Near {
             for k in 0..3 {
                 to.p[k][place] = from.p[k][lane];
                 to.u[k][place] = from.u[k][lane];
+                to.lean[k][place] = from.lean[k][lane];
             }
             to.tau[place] = from.tau[lane];
-            to.lean[place] = from.lean[lane];
         }
         self.views.clear();
         self.views.resize(self.packs.len(), View::default());

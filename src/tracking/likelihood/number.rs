@@ -5,7 +5,7 @@ use std::mem::replace;
 use super::mixture::Mixture;
 use super::near::Tracer;
 use super::{COUPLED, LANES, TERMS};
-use crate::linear_algebra::{backward, dot, factorize, norm};
+use crate::linear_algebra::{IDENTITY, added, backward, dot, factorize, norm, outer, quadratic};
 
 /// Steps that are enough to converge, or nothing is.
 const STEPS: usize = 200;
@@ -172,27 +172,28 @@ impl Mixture<'_> {
     /// and how many standard deviations the spread is away from none.
     ///
     /// Two tracers of half the lines at `x + e` and `x - e` have, for small e, a log likelihood that is greater by `e^T S e / 2`,
-    /// `S = sum n (h2 r r^T - h P) / f`, whose expectation is 0 for one tracer.
+    /// `S = sum n (h2 M r r^T M - h M) / f`, whose expectation is 0 for one tracer.
     fn spread(&self, tracer: &Tracer) -> Option<([f64; 3], f64)> {
         let near = &tracer.near;
-        // A line's direction and perpendicular, and its densities.
+        // A line's M and shortened perpendicular, and its densities.
         let line = |n: usize| {
             let (pack, view, k) = (&near.packs[n / LANES], &near.views[n / LANES], n % LANES);
             let scale = tracer.count * view.inverse[k];
+            let (u, a) = (pack.u.map(|u| u[k]), pack.lean.map(|lean| lean[k]));
+            let along = added(&IDENTITY, -1.0, &outer(u));
             (
-                pack.u.map(|u| u[k]),
+                added(&along, -view.shrink[k], &outer(a)),
                 view.r.map(|r| r[k]),
                 [scale * view.g[k], scale * view.h[k], scale * view.h2[k]],
             )
         };
         let (mut spread, mut weight) = ([[0.0; 3]; 3], [0.0; 9]);
         for n in 0..near.rows.len() {
-            let (u, r, [g, h, h2]) = line(n);
+            let (m, r, [g, h, h2]) = line(n);
             for k in 0..3 {
                 for l in 0..3 {
-                    let p = f64::from(u8::from(k == l)) - u[k] * u[l];
-                    spread[k][l] += h2 * r[k] * r[l] - h * p;
-                    weight[3 * k + l] += g * p;
+                    spread[k][l] += h2 * r[k] * r[l] - h * m[k][l];
+                    weight[3 * k + l] += g * m[k][l];
                 }
             }
         }
@@ -216,9 +217,9 @@ impl Mixture<'_> {
         let e = best?;
         let mut squares = 0.0;
         for n in 0..near.rows.len() {
-            let (u, r, [_, h, h2]) = line(n);
-            let (along, pull) = (dot(u, e), dot(r, e));
-            let term = h2 * pull * pull - h * (dot(e, e) - along * along);
+            let (m, r, [_, h, h2]) = line(n);
+            let pull = dot(r, e);
+            let term = h2 * pull * pull - h * quadratic(&m, e);
             squares += term * term;
         }
         Some((e, most / squares.sqrt()))

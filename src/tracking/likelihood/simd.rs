@@ -127,15 +127,22 @@ pub(super) fn look<S: Simd, const Q: usize>(
     let ([j1, j2], [c1, c2]) = (density.rates, density.peaks);
     for (pack, view) in near.packs.iter().zip(&mut near.views) {
         let (r, squared) = perpendicular(simd, pack, place::<S, Q>(simd, path, pack));
-        let sharpness = 1.0 / (f64x4::from_slice(simd, &pack.lean) * density.lean + 1.0);
-        let (j1, j2) = (sharpness * j1, sharpness * j2);
-        let narrow = exp_minus(simd, squared * j1 * 0.5) * sharpness * c1;
-        let wide = exp_minus(simd, squared * j2 * 0.5) * sharpness * c2;
-        let (g, narrow_h, wide_h) = (narrow + wide, narrow * j1, wide * j2);
-        for (r, to) in r.iter().zip(&mut view.r) {
-            r.store_slice(to);
-        }
         squared.store_slice(&mut view.squared);
+        let a = load(simd, &pack.lean);
+        let growth = (a[0] * a[0] + a[1] * a[1] + a[2] * a[2]) * density.lean + 1.0;
+        let shrink = density.lean / growth;
+        let across = r[0] * a[0] + r[1] * a[1] + r[2] * a[2];
+        let less = shrink * across;
+        let pull = [r[0] - less * a[0], r[1] - less * a[1], r[2] - less * a[2]];
+        let squared = squared - less * across;
+        let height = 1.0 / growth.sqrt();
+        let narrow = exp_minus(simd, squared * (0.5 * j1)) * height * c1;
+        let wide = exp_minus(simd, squared * (0.5 * j2)) * height * c2;
+        let (g, narrow_h, wide_h) = (narrow + wide, narrow * j1, wide * j2);
+        for (pull, to) in pull.iter().zip(&mut view.r) {
+            pull.store_slice(to);
+        }
+        shrink.store_slice(&mut view.shrink);
         g.store_slice(&mut view.g);
         (narrow_h + wide_h).store_slice(&mut view.h);
         (narrow_h * j1 + wide_h * j2).store_slice(&mut view.h2);
@@ -143,8 +150,8 @@ pub(super) fn look<S: Simd, const Q: usize>(
     }
 }
 
-/// The matrix of complete data, `sum n h / f P`, or the exact second derivative, which adds `((n h / f)^2 - n h2 / f) r r^T`; for a
-/// path of order Q.
+/// The matrix of complete data, `sum n h / f M`, or the exact second derivative, which adds `((n h / f)^2 - n h2 / f) M r r^T M`; for
+/// a path of order Q.
 #[inline(always)]
 pub(super) fn sums<S: Simd, const Q: usize>(
     simd: S,
@@ -160,7 +167,11 @@ pub(super) fn sums<S: Simd, const Q: usize>(
     let mut vector = [[zero; 3]; TERMS];
     let (mut share, mut within) = (zero, zero);
     for (pack, view) in near.packs.iter().zip(&near.views) {
-        let (u, r) = (load(simd, &pack.u), load(simd, &view.r));
+        let (u, a, r) = (
+            load(simd, &pack.u),
+            load(simd, &pack.lean),
+            load(simd, &view.r),
+        );
         let tau = f64x4::from_slice(simd, &pack.tau);
         let inverse = f64x4::from_slice(simd, &view.inverse);
         let scaled = inverse * count;
@@ -170,14 +181,16 @@ pub(super) fn sums<S: Simd, const Q: usize>(
         let inside = f64x4::from_slice(simd, &view.squared).simd_lt(reach);
         within += inside.select(inverse, zero);
         let wu = [weight * u[0], weight * u[1], weight * u[2]];
+        let less = weight * f64x4::from_slice(simd, &view.shrink);
+        let wa = [less * a[0], less * a[1], less * a[2]];
         let or = [outer * r[0], outer * r[1], outer * r[2]];
         let mut block = [
-            weight - wu[0] * u[0] + or[0] * r[0],
-            or[0] * r[1] - wu[0] * u[1],
-            or[0] * r[2] - wu[0] * u[2],
-            weight - wu[1] * u[1] + or[1] * r[1],
-            or[1] * r[2] - wu[1] * u[2],
-            weight - wu[2] * u[2] + or[2] * r[2],
+            weight - wu[0] * u[0] - wa[0] * a[0] + or[0] * r[0],
+            or[0] * r[1] - wu[0] * u[1] - wa[0] * a[1],
+            or[0] * r[2] - wu[0] * u[2] - wa[0] * a[2],
+            weight - wu[1] * u[1] - wa[1] * a[1] + or[1] * r[1],
+            or[1] * r[2] - wu[1] * u[2] - wa[1] * a[2],
+            weight - wu[2] * u[2] - wa[2] * a[2] + or[2] * r[2],
         ];
         let mut pull = [weight * r[0], weight * r[1], weight * r[2]];
         for (m, sums) in matrix[..=2 * Q].iter_mut().enumerate() {
