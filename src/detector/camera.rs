@@ -11,13 +11,24 @@ const ANGLES: u32 = 96;
 /// Parts of a turn in a sector, about: so many that few points are in a part with an edge.
 const PARTS: usize = 16;
 
+/// A box: x, y, z, from and to.
+pub(super) type Extent = [[f64; 2]; 3];
+
+/// Directions, among them all pairs of photons that a detector may see from some places.
+pub(super) trait Directions {
+    /// The share of them among all.
+    fn share(&self) -> f64;
+
+    /// One of them, isotropic.
+    fn draw(&self, random: &mut Random) -> [f64; 3];
+}
+
 /// A detector, ready to see pairs of photons.
 pub(super) trait Camera: Sync {
-    /// The share of isotropic directions that [`candidate`](Self::candidate) draws from.
-    fn envelope(&self) -> f64;
+    type Directions: Directions;
 
-    /// A direction that is isotropic among those that could be seen.
-    fn candidate(&self, random: &mut Random) -> [f64; 3];
+    /// What may be seen from places within a box, or from anywhere.
+    fn directions(&self, places: Option<Extent>) -> Self::Directions;
 
     /// Whether a point lies in the field of view.
     fn is_inside(&self, point: [f64; 3]) -> bool;
@@ -53,17 +64,11 @@ pub(super) enum AnyCamera {
 }
 
 impl AnyCamera {
-    /// `extent`: a box around all places of emission. `widest`: the largest angle (radians) between two photons and a straight line
-    /// that matters.
-    pub(super) fn new(
-        detector: &Detector,
-        blur: f64,
-        extent: Option<[[f64; 2]; 3]>,
-        widest: f64,
-    ) -> Self {
+    /// `widest`: the largest angle (radians) between two photons and a straight line that matters.
+    pub(super) fn new(detector: &Detector, blur: f64, widest: f64) -> Self {
         match detector {
             Detector::Screens(screens) => Self::Screens(ScreensCamera::new(*screens, blur, widest)),
-            Detector::Ring(ring) => Self::Ring(RingCamera::new(*ring, blur, extent, widest)),
+            Detector::Ring(ring) => Self::Ring(RingCamera::new(*ring, blur, widest)),
         }
     }
 
@@ -81,10 +86,11 @@ impl AnyCamera {
         }
     }
 
-    pub(super) fn envelope(&self) -> f64 {
+    /// The share of the directions that may be seen from places within a box.
+    pub(super) fn share(&self, places: Option<Extent>) -> f64 {
         match self {
-            Self::Screens(camera) => camera.envelope(),
-            Self::Ring(camera) => camera.envelope(),
+            Self::Screens(camera) => camera.directions(places).share(),
+            Self::Ring(camera) => camera.directions(places).share(),
         }
     }
 }
@@ -94,23 +100,49 @@ impl AnyCamera {
 pub(super) struct ScreensCamera {
     screens: Screens,
     blur: f64,
-    /// The steepest lines that meet both screens, or `None` where nearly all do.
-    slopes: Option<[f64; 2]>,
+    widest: f64,
     is_distorted: bool,
+}
+
+/// Directions up, of slopes in a rectangle: along x and along y, from and to. `None`: all directions up.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Slopes(Option<[[f64; 2]; 2]>);
+
+impl Directions for Slopes {
+    fn share(&self) -> f64 {
+        let sum = |[[x0, x1], [y0, y1]]: [[f64; 2]; 2]| {
+            corner(x1, y1) - corner(x0, y1) - corner(x1, y0) + corner(x0, y0)
+        };
+        self.0.map_or(1.0, |slopes| sum(slopes) / TAU)
+    }
+
+    #[inline]
+    fn draw(&self, random: &mut Random) -> [f64; 3] {
+        let Some([[x0, x1], [y0, y1]]) = self.0 else {
+            let cos = 1.0 - random.uniform();
+            let sin = (1.0 - cos * cos).sqrt();
+            let [x, y] = random.turn();
+            return [sin * x, sin * y, cos];
+        };
+        loop {
+            // A solid angle has the density (1 + x^2 + y^2)^-3/2 in slopes.
+            let (x, y) = (random.between(x0, x1), random.between(y0, y1));
+            let square = 1.0 + x * x + y * y;
+            let chance = random.uniform();
+            if chance * chance * square * square * square < 1.0 {
+                let z = 1.0 / square.sqrt();
+                return [x * z, y * z, z];
+            }
+        }
+    }
 }
 
 impl ScreensCamera {
     fn new(screens: Screens, blur: f64, widest: f64) -> Self {
-        let steepest = [screens.x, screens.y].map(|[from, to]| {
-            let slope = (to - from) / screens.separation;
-            slope + widest * (1.0 + slope * slope)
-        });
-        // The slopes of isotropic lines lie in a rectangle, at most as dense as all directions of half a sphere.
-        let slopes = (4.0 * steepest[0] * steepest[1] < TAU).then_some(steepest);
         Self {
             screens,
             blur,
-            slopes,
+            widest,
             is_distorted: screens.distortion != [[0.0; 9]; 4],
         }
     }
@@ -137,28 +169,27 @@ impl ScreensCamera {
 }
 
 impl Camera for ScreensCamera {
-    fn envelope(&self) -> f64 {
-        self.slopes.map_or(1.0, |[x, y]| 4.0 * corner(x, y) / TAU)
-    }
+    type Directions = Slopes;
 
-    #[inline]
-    fn candidate(&self, random: &mut Random) -> [f64; 3] {
-        let Some([x, y]) = self.slopes else {
-            let cos = 1.0 - random.uniform();
-            let sin = (1.0 - cos * cos).sqrt();
-            let [x, y] = random.turn();
-            return [sin * x, sin * y, cos];
+    fn directions(&self, places: Option<Extent>) -> Slopes {
+        let all = self.screens.separation;
+        let [x, y, z] = places.unwrap_or([[f64::NEG_INFINITY, f64::INFINITY]; 3]);
+        // How far each screen is, at least.
+        let (above, below) = ((all - z[1]).max(0.0), z[0].max(0.0));
+        let slopes = |[from, to]: [f64; 2], [least, most]: [f64; 2]| {
+            let (to_left, to_right) = ((most - from).max(0.0), (to - least).max(0.0));
+            // One photon goes up, the other one down and to the other side.
+            let steepest = |up: f64, down: f64| {
+                // Steeper lines do not meet both screens; NaN is none.
+                let slope = (up / above).min(down / below).min((to - from) / all);
+                slope + self.widest * (1.0 + slope * slope)
+            };
+            [-steepest(to_left, to_right), steepest(to_right, to_left)]
         };
-        loop {
-            // A solid angle has the density (1 + x^2 + y^2)^-3/2 in slopes.
-            let (x, y) = (random.between(-x, x), random.between(-y, y));
-            let square = 1.0 + x * x + y * y;
-            let chance = random.uniform();
-            if chance * chance * square * square * square < 1.0 {
-                let z = 1.0 / square.sqrt();
-                return [x * z, y * z, z];
-            }
-        }
+        let slopes = [slopes(self.screens.x, x), slopes(self.screens.y, y)];
+        // In slopes, directions are at most as dense as all directions up.
+        let area = slopes.iter().map(|[from, to]| to - from).product::<f64>();
+        Slopes((area < TAU).then_some(slopes))
     }
 
     fn is_inside(&self, [x, y, z]: [f64; 3]) -> bool {
@@ -277,28 +308,35 @@ pub(super) struct RingCamera {
     per_mm: [f64; 3],
     /// Axial length of a block.
     length: f64,
-    /// The largest cosine between the axis and a line that is seen.
-    steepest: f64,
+    widest: f64,
     /// Directions over half a turn.
     angles: Vec<[f64; 2]>,
 }
 
+/// Directions near a plane across the axis.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Belt {
+    /// The largest cosine between the axis and a line.
+    steepest: f64,
+}
+
+impl Directions for Belt {
+    fn share(&self) -> f64 {
+        self.steepest
+    }
+
+    #[inline]
+    fn draw(&self, random: &mut Random) -> [f64; 3] {
+        let cos = random.between(-self.steepest, self.steepest);
+        let sin = (1.0 - cos * cos).sqrt();
+        let [x, y] = random.turn();
+        [sin * x, sin * y, cos]
+    }
+}
+
 impl RingCamera {
-    fn new(ring: Ring, blur: f64, extent: Option<[[f64; 2]; 3]>, widest: f64) -> Self {
+    fn new(ring: Ring, blur: f64, widest: f64) -> Self {
         let half = 0.5 * ring.axial;
-        // The shortest chord through any place of emission leans most.
-        let farthest = extent.map(|[x, y, _]| {
-            let reach = |[from, to]: [f64; 2]| from.abs().max(to.abs());
-            (reach(x) * reach(x) + reach(y) * reach(y)).sqrt()
-        });
-        let steepest = match farthest {
-            Some(distance) if distance < ring.radius => {
-                let chord = 2.0 * (ring.radius * ring.radius - distance * distance).sqrt();
-                let slope = ring.axial / chord;
-                (slope / (1.0 + slope * slope).sqrt() + widest).min(1.0)
-            }
-            _ => 1.0,
-        };
         let turn = |sector: f64| turned(sector / ring.sectors as f64);
         let sectors = 0..ring.sectors;
         let n_parts = PARTS * ring.sectors;
@@ -329,7 +367,7 @@ impl RingCamera {
                 .collect(),
             length: ring.axial / ring.blocks as f64,
             half,
-            steepest,
+            widest,
             blur,
             angles: (0..ANGLES)
                 .map(|n| turned(0.5 * f64::from(n) / f64::from(ANGLES)))
@@ -429,16 +467,27 @@ fn mean_depth(depth: f64, length: f64) -> f64 {
 }
 
 impl Camera for RingCamera {
-    fn envelope(&self) -> f64 {
-        self.steepest
-    }
+    type Directions = Belt;
 
-    #[inline]
-    fn candidate(&self, random: &mut Random) -> [f64; 3] {
-        let cos = random.between(-self.steepest, self.steepest);
-        let sin = (1.0 - cos * cos).sqrt();
-        let [x, y] = random.turn();
-        [sin * x, sin * y, cos]
+    fn directions(&self, places: Option<Extent>) -> Belt {
+        let reach = |[from, to]: [f64; 2]| from.abs().max(to.abs());
+        let radius = self.ring.radius;
+        let steepest = |[x, y, z]: Extent| {
+            let farthest = (reach(x) * reach(x) + reach(y) * reach(y)).sqrt();
+            // Also for NaN.
+            if !(farthest < radius) {
+                return 1.0;
+            }
+            // The shortest chord leans most, and no line more than one from the nearest wall over the nearest edge.
+            let chord = 2.0 * (radius * radius - farthest * farthest).sqrt();
+            let middle = z[0].max(-z[1]).max(0.0);
+            let edge = (self.half - middle).max(0.0) / (radius - farthest);
+            let slope = edge.min(self.ring.axial / chord);
+            (slope / (1.0 + slope * slope).sqrt() + self.widest).min(1.0)
+        };
+        Belt {
+            steepest: places.map_or(1.0, steepest),
+        }
     }
 
     fn is_inside(&self, [x, y, z]: [f64; 3]) -> bool {
@@ -582,31 +631,37 @@ mod tests {
     use super::super::random::Purpose;
     use super::*;
 
-    fn share(camera: &impl Camera, point: [f64; 3], n: u32, envelope: bool) -> f64 {
+    fn share<C: Camera>(camera: &C, point: [f64; 3], n: u32, among: Option<&C::Directions>) -> f64 {
         let mut random = Random::stream(5, Purpose::Block, 0, 0);
         let seen = (0..n).filter(|_| {
-            let direction = if envelope {
-                camera.candidate(&mut random)
-            } else {
-                random.direction()
+            let direction = match among {
+                Some(directions) => directions.draw(&mut random),
+                None => random.direction(),
             };
             let back = direction.map(|x| -x);
             let ends = [camera.arrive(point, direction), camera.arrive(point, back)];
             ends.iter().all(Option::is_some)
         });
         let count = seen.count() as f64 / f64::from(n);
-        if envelope {
-            count * camera.envelope()
-        } else {
-            count
-        }
+        count * among.map_or(1.0, Directions::share)
     }
 
     fn assert_shares(camera: &impl Camera, point: [f64; 3]) {
         const N: u32 = 400_000;
         let expected = camera.sensitivity(point);
-        for envelope in [false, true] {
-            let found = share(camera, point, N, envelope);
+        // A box that reaches as far to other sides, the place alone, any place.
+        let around = |reach: f64| Some(point.map(|x| [x - 2.0 * reach, x + reach]));
+        let boxes = [None, around(0.0), around(20.0), around(150.0)];
+        let directions = boxes.map(|places| camera.directions(places));
+        let shares = directions.iter().map(Directions::share);
+        assert!(
+            shares
+                .clone()
+                .all(|share| share >= expected * (1.0 - 1e-12))
+        );
+        assert!(shares.is_sorted_by(|a, b| *a == 1.0 || b <= &1.0));
+        for among in [None].into_iter().chain(directions.iter().map(Some)) {
+            let found = share(camera, point, N, among);
             let bound = 5.0 * (expected.max(1e-4) / f64::from(N)).sqrt();
             assert!(
                 (found - expected).abs() < bound,
@@ -619,23 +674,28 @@ mod tests {
     fn the_sensitivity_is_the_share_of_isotropic_pairs_that_arrive() {
         for separation in [100.0, 250.0, 600.0] {
             let camera = ScreensCamera::new(Screens::new(separation), 0.0, 0.0);
-            assert_eq!(camera.slopes.is_none(), separation < 300.0);
+            assert_eq!(camera.directions(None).0.is_none(), separation < 300.0);
             for share in [0.05, 0.5, 0.8] {
                 assert_shares(&camera, [302.0, 302.0, share * separation]);
                 assert_shares(&camera, [140.0, 500.0, share * separation]);
             }
             assert_eq!(camera.sensitivity([302.0, 302.0, -1.0]), 0.0);
         }
-        let around = |reach: f64| Some([[-reach, reach], [-reach, reach], [-100.0, 100.0]]);
-        for extent in [None, around(150.0)] {
-            let camera = RingCamera::new(Ring::default(), 0.0, extent, 0.0);
-            assert_eq!(camera.steepest < 0.5, extent.is_some());
-            for point in [[0.0; 3], [100.0, -150.0, 20.0], [0.0, 150.0, -110.0]] {
-                assert_shares(&camera, point);
-            }
-            assert_eq!(camera.sensitivity([0.0, 0.0, 118.0]), 0.0);
-            assert_eq!(camera.sensitivity([0.0, 421.0, 0.0]), 0.0);
+        let camera = RingCamera::new(Ring::default(), 0.0, 0.0);
+        let places = [
+            [0.0; 3],
+            [100.0, -150.0, 20.0],
+            [0.0, 150.0, -110.0],
+            [-300.0, 0.0, 60.0],
+        ];
+        for point in places {
+            assert_shares(&camera, point);
         }
+        let small = camera.directions(Some([[-5.0, 5.0], [-5.0, 5.0], [60.0, 70.0]]));
+        assert!(small.share() < 0.15, "{small:?}");
+        assert_eq!(camera.directions(None).share(), 1.0);
+        assert_eq!(camera.sensitivity([0.0, 0.0, 118.0]), 0.0);
+        assert_eq!(camera.sensitivity([0.0, 421.0, 0.0]), 0.0);
         // Known answers: the efficiency of the specification; the middle of a ring sees |cos| up to axial / diagonal.
         let efficiency = Screens {
             x: [111.78, 491.78],
@@ -645,7 +705,7 @@ mod tests {
         let camera = ScreensCamera::new(efficiency, 0.0, 0.0);
         let found = camera.sensitivity([250.0, 250.0, 260.0]);
         assert!((found - 0.186_693_02).abs() < 1e-8, "{found}");
-        let camera = RingCamera::new(Ring::default(), 0.0, None, 0.0);
+        let camera = RingCamera::new(Ring::default(), 0.0, 0.0);
         let expected = 117.0 / (117.0_f64.powi(2) + 420.0_f64.powi(2)).sqrt();
         assert!((camera.sensitivity([0.0; 3]) - expected).abs() < 1e-12);
     }
@@ -657,7 +717,7 @@ mod tests {
                 sectors: n,
                 ..Ring::default()
             };
-            let camera = RingCamera::new(ring, 0.0, None, 0.0);
+            let camera = RingCamera::new(ring, 0.0, 0.0);
             for k in 0..20_000 {
                 let angle = f64::from(k) * 0.001 + 1e-7;
                 let expected = (angle / TAU).fract() * n as f64;
@@ -674,14 +734,15 @@ mod tests {
     #[test]
     fn crystals_are_on_the_ring_and_near_what_they_saw() {
         let ring = Ring::default();
-        let camera = RingCamera::new(ring, 0.0, None, 0.0);
+        let camera = RingCamera::new(ring, 0.0, 0.0);
         let mut random = Random::stream(6, Purpose::Block, 0, 0);
         let mut ends = Vec::new();
         let mut bias = 0.0;
         const N: usize = 100_000;
+        let directions = camera.directions(None);
         for _ in 0..N {
             // Lines that pass the axis at some distance: the depth of absorption moves their ends.
-            let direction = camera.candidate(&mut random);
+            let direction = directions.draw(&mut random);
             let point = [150.0 * direction[1], -150.0 * direction[0], 0.0];
             let Some(hit) = camera.arrive(point, direction) else {
                 continue;

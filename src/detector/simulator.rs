@@ -6,7 +6,7 @@
 
 use rayon::prelude::*;
 
-use super::camera::{AnyCamera, Camera, FORTE, radians};
+use super::camera::{AnyCamera, Camera, Directions, Extent, FORTE, radians};
 use super::motion::{Motion, Piece, Prepared};
 use super::random::{Purpose, Random};
 use super::scene::{Detector, Problem, Scene, Slips, Tracer, forte_rate};
@@ -51,8 +51,10 @@ pub struct Simulator {
     camera: AnyCamera,
     emitters: Vec<Emitter>,
     rates: Rates,
-    /// Emissions per ms that are tried, summed up to and with each tracer.
-    tried: Vec<f64>,
+    /// Pairs per ms that each tracer emits.
+    emitted: Vec<f64>,
+    /// A box around all places of emission.
+    extent: Option<Extent>,
     /// The share of scattered LoRs among those of tracers.
     scattered: f64,
     stamps: Steps,
@@ -263,6 +265,18 @@ fn slip(slips: Slips, rows: &mut [[f64; 7]], sources: &mut [Source], random: &mu
     }
 }
 
+/// A pair of photons that may be seen.
+#[derive(Clone, Copy)]
+struct Emission<'a, D> {
+    t: f64,
+    tracer: usize,
+    piece: &'a Piece<'a>,
+    /// Directions that may be seen from where the tracer is.
+    seen: &'a D,
+    /// Those that may be seen from anywhere in the scene.
+    all: &'a D,
+}
+
 /// A block that is being filled.
 struct Filling {
     random: Random,
@@ -293,7 +307,6 @@ impl Simulator {
         let camera = AnyCamera::new(
             &scene.detector,
             scene.blur,
-            extent(&scene),
             // Six standard deviations.
             6.0 * shake(&scene),
         );
@@ -303,14 +316,8 @@ impl Simulator {
             sensitivities.push(mean.map_err(|problem| problem.of_tracer(number))?);
         }
         let (emitted, random) = emissions(&scene, &camera, &sensitivities)?;
-        let mut sum = 0.0;
-        let tried: Vec<f64> = emitted
-            .iter()
-            .map(|rate| {
-                sum += rate * camera.envelope();
-                sum
-            })
-            .collect();
+        let extent = extent(&scene);
+        let tried = emitted.iter().sum::<f64>() * camera.share(extent);
         let listed = |tracer: &Tracer| tracer.emissions.as_ref().map(|times| times.len());
         let listed: usize = scene.tracers.iter().filter_map(listed).sum();
         let rates = Rates {
@@ -329,7 +336,7 @@ impl Simulator {
         let block = scene.tracers.iter().map(longest).fold(duration, f64::min);
         let block = block
             .min(ROWS / (rates.total() + of_list))
-            .min(TRIES * ROWS / (random + sum + of_list));
+            .min(TRIES * ROWS / (random + tried + of_list));
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -343,7 +350,8 @@ impl Simulator {
             camera,
             emitters,
             rates,
-            tried,
+            emitted,
+            extent,
             block,
             n_blocks,
             scene,
@@ -490,15 +498,39 @@ impl Simulator {
             .map(|emitter| emitter.motion.between(from, to))
             .collect();
         let mut listed = self.listed(from, to).into_iter().peekable();
-        let of_tracers = self.tried.last().copied().unwrap_or(0.0);
+        let all = camera.directions(self.extent);
+        let directions: Vec<C::Directions> = pieces
+            .iter()
+            .enumerate()
+            .map(|(number, piece)| camera.directions(self.reach(number, piece, from, to)))
+            .collect();
+        // Emissions per ms that are tried, summed up to and with each tracer.
+        let mut of_tracers = 0.0;
+        let tried: Vec<f64> = self
+            .emitted
+            .iter()
+            .zip(&directions)
+            .map(|(rate, directions)| {
+                of_tracers += rate * directions.share();
+                of_tracers
+            })
+            .collect();
         let total = of_tracers + self.rates.random;
+        let emission = |t: f64, tracer: usize| Emission {
+            t,
+            tracer,
+            piece: &pieces[tracer],
+            seen: &directions[tracer],
+            all: &all,
+        };
         let mut t = from;
         loop {
             let gap = filling.random.exponential() / total;
             t += if total > 0.0 { gap } else { f64::INFINITY };
             while let Some((t, tracer)) = listed.next_if(|(time, _)| *time <= t) {
-                if filling.random.uniform() < camera.envelope() {
-                    self.emit(camera, t, tracer, &pieces[tracer], &mut filling);
+                if filling.random.uniform() < directions[tracer].share() {
+                    let emission = emission(t, tracer);
+                    self.emit(camera, emission, &mut filling);
                 }
             }
             if t >= to {
@@ -506,11 +538,11 @@ impl Simulator {
             }
             let pick = total * filling.random.uniform();
             if pick < of_tracers {
-                let tracer = match self.tried.len() {
+                let tracer = match tried.len() {
                     1 => 0,
-                    _ => self.tried.partition_point(|sum| *sum <= pick),
+                    _ => tried.partition_point(|sum| *sum <= pick),
                 };
-                self.emit(camera, t, tracer, &pieces[tracer], &mut filling);
+                self.emit(camera, emission(t, tracer), &mut filling);
             } else {
                 let ends = camera.unrelated(&mut filling.random);
                 if self.catches(t, [ends[0].1, ends[1].1], &mut filling.last) && self.parts.random {
@@ -534,6 +566,13 @@ impl Simulator {
         }
     }
 
+    /// A box around the places where a tracer's pairs come from between two times, if one is known.
+    fn reach(&self, tracer: usize, piece: &Piece<'_>, from: f64, to: f64) -> Option<Extent> {
+        let margin = self.scene.tracers[tracer].reach()?;
+        let extent = piece.extent(from, to)?;
+        Some(extent.map(|[from, to]| [from - margin, to + margin]))
+    }
+
     /// The emissions whose times are given, from one time to before another.
     fn listed(&self, from: f64, to: f64) -> Vec<(f64, usize)> {
         let mut listed = Vec::new();
@@ -553,17 +592,22 @@ impl Simulator {
     fn emit<C: Camera>(
         &self,
         camera: &C,
-        t: f64,
-        tracer: usize,
-        piece: &Piece<'_>,
+        emission: Emission<'_, C::Directions>,
         filling: &mut Filling,
     ) {
+        let Emission {
+            t,
+            tracer,
+            piece,
+            seen: directions,
+            all,
+        } = emission;
         let random = &mut filling.random;
         let emitter = &self.emitters[tracer];
         if !emitter.is_present(t) {
             return;
         }
-        let mut direction = camera.candidate(random);
+        let mut direction = directions.draw(random);
         let position = piece.at(t);
         let mut place = position;
         if emitter.shape != Shape::Point {
@@ -581,7 +625,7 @@ impl Simulator {
         };
         if let Some(offsets) = &self.scene.offsets {
             let offset = offsets.sample(random);
-            match Self::shifted(camera, place, direction, offset, random) {
+            match Self::shifted(camera, place, direction, offset, all, random) {
                 Some((found, along)) => (photons, direction) = (found, along),
                 None => return,
             }
@@ -639,6 +683,7 @@ impl Simulator {
         place: [f64; 3],
         mut direction: [f64; 3],
         [a, b]: [f64; 2],
+        all: &C::Directions,
         random: &mut Random,
     ) -> Option<(Photons, [f64; 3])> {
         for _ in 0..REPLACEMENTS {
@@ -648,7 +693,7 @@ impl Simulator {
             if let Some(photons) = Photons::arrive(camera, moved, direction, back) {
                 return Some((photons, direction));
             }
-            direction = camera.candidate(random);
+            direction = all.draw(random);
         }
         None
     }
@@ -824,27 +869,35 @@ fn shake(scene: &Scene) -> f64 {
     radians(scene.acollinearity) / std::f64::consts::SQRT_2
 }
 
-/// A box around all places of emission, if one is known.
-fn extent(scene: &Scene) -> Option<[[f64; 2]; 3]> {
-    let mut all = [[f64::INFINITY, f64::NEG_INFINITY]; 3];
-    for tracer in &scene.tracers {
-        let own = tracer.motion.extent(0.0, scene.duration)?;
-        let size = match &tracer.shape {
+impl Tracer {
+    /// How far from its position pairs come from, if that is known.
+    fn reach(&self) -> Option<f64> {
+        let size = match &self.shape {
             Shape::Point => 0.0,
             Shape::Sphere(sphere) => sphere.radius,
             Shape::Cylinder(cylinder) => cylinder.radius + cylinder.height,
             Shape::Own(_) => return None,
         };
         // Further out come fewer than one in 10^9.
-        let range = tracer
+        let range = self
             .isotope
             .as_ref()
             .map_or(0.0, |isotope| 3.0 * isotope.longest());
+        Some(size + range)
+    }
+}
+
+/// A box around all places of emission, if one is known.
+fn extent(scene: &Scene) -> Option<Extent> {
+    let mut all = [[f64::INFINITY, f64::NEG_INFINITY]; 3];
+    for tracer in &scene.tracers {
+        let own = tracer.motion.extent(0.0, scene.duration)?;
+        let reach = tracer.reach()?;
         let offset = scene
             .offsets
             .map_or(0.0, |offsets| 25.0 * offsets.tail + 7.0 * offsets.core);
         for (side, [from, to]) in all.iter_mut().zip(own) {
-            let margin = size + range + offset;
+            let margin = reach + offset;
             *side = [side[0].min(from - margin), side[1].max(to + margin)];
         }
     }
