@@ -6,9 +6,6 @@
 use std::f64::consts::{FRAC_PI_2, SQRT_2, TAU};
 use std::sync::LazyLock;
 
-use rand::{Rng, SeedableRng};
-use rand_pcg::Pcg64;
-
 /// What a stream of random numbers is for.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Purpose {
@@ -24,7 +21,10 @@ pub(super) enum Purpose {
 
 /// A stream of random numbers.
 #[derive(Clone, Debug)]
-pub(super) struct Random(Pcg64, &'static Tables);
+pub(super) struct Random {
+    state: [u64; 4],
+    tables: &'static Tables,
+}
 
 #[derive(Debug)]
 struct Tables {
@@ -106,20 +106,31 @@ impl Ziggurat {
 impl Random {
     /// The stream of this seed, purpose and numbers, and of nothing else.
     pub(super) fn stream(seed: u64, purpose: Purpose, a: u64, b: u64) -> Self {
-        let mut state = 0;
-        let mut bytes = [0; 32];
-        let parts = [seed, purpose as u64, a, b];
-        for (eight, part) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(parts) {
-            state = splitmix64(state ^ part);
-            *eight = state.to_le_bytes();
+        let mut mixed = 0;
+        let state = [seed, purpose as u64, a, b].map(|part| {
+            mixed = splitmix64(mixed ^ part);
+            mixed
+        });
+        Self {
+            state,
+            tables: &TABLES,
         }
-        Self(Pcg64::from_seed(bytes), &TABLES)
+    }
+
+    /// Bits of the generator xoshiro256++ (Blackman and Vigna 2021), which takes half the time of `Pcg64`.
+    #[inline]
+    fn bits(&mut self) -> u64 {
+        let [a, b, c, d] = self.state;
+        let bits = a.wrapping_add(d).rotate_left(23).wrapping_add(a);
+        let (c, d) = (c ^ a, d ^ b);
+        self.state = [a ^ d, b ^ c, c ^ (b << 17), d.rotate_left(45)];
+        bits
     }
 
     /// From 0 to below 1.
     #[inline]
     pub(super) fn uniform(&mut self) -> f64 {
-        (self.0.next_u64() >> 11) as f64 * STEP
+        (self.bits() >> 11) as f64 * STEP
     }
 
     /// Between two numbers.
@@ -131,9 +142,9 @@ impl Random {
     /// Exponential of mean 1.
     #[inline]
     pub(super) fn exponential(&mut self) -> f64 {
-        let Ziggurat { widths, .. } = &self.1.exponential;
+        let Ziggurat { widths, .. } = &self.tables.exponential;
         // The layer and the place in it come from different bits.
-        let bits = self.0.next_u64();
+        let bits = self.bits();
         let layer = (bits & 0xff) as usize;
         let x = (bits >> 11) as f64 * STEP * widths[layer];
         if x < widths[layer + 1] {
@@ -150,7 +161,7 @@ impl Random {
             return EXPONENTIAL_TAIL - libm::log(1.0 - self.uniform());
         }
         let share = self.uniform();
-        if self.1.exponential.height(layer, share) < libm::exp(-x) {
+        if self.tables.exponential.height(layer, share) < libm::exp(-x) {
             x
         } else {
             self.exponential()
@@ -160,8 +171,8 @@ impl Random {
     /// Standard normal.
     #[inline]
     pub(super) fn normal(&mut self) -> f64 {
-        let Ziggurat { widths, .. } = &self.1.normal;
-        let bits = self.0.next_u64();
+        let Ziggurat { widths, .. } = &self.tables.normal;
+        let bits = self.bits();
         let layer = (bits & 0xff) as usize;
         // From -1 to 1.
         let place = (bits.cast_signed() >> 10) as f64 * STEP;
@@ -186,7 +197,7 @@ impl Random {
             }
         }
         let share = self.uniform();
-        if self.1.normal.height(layer, share) < bell(x) {
+        if self.tables.normal.height(layer, share) < bell(x) {
             x
         } else {
             self.normal()
@@ -203,8 +214,8 @@ impl Random {
     #[inline]
     pub(super) fn turn(&mut self) -> [f64; 2] {
         const WIDTH: f64 = TAU / PARTS as f64;
-        let bits = self.0.next_u64();
-        let [cos, sin] = self.1.parts[(bits & 0xff) as usize];
+        let bits = self.bits();
+        let [cos, sin] = self.tables.parts[(bits & 0xff) as usize];
         let angle = (bits >> 11) as f64 * (STEP * WIDTH) - 0.5 * WIDTH;
         // Taylor's series, up to 10^-17.
         let square = angle * angle;
@@ -292,6 +303,20 @@ mod tests {
             assert!((cos * cos + sin * sin - 1.0).abs() < 1e-15);
         }
         assert!((mean(&mut || random.direction()[2].powi(2)) - 1.0 / 3.0).abs() < bound(0.1));
+
+        // As the generator's authors have it.
+        let mut random = Random {
+            state: [1, 2, 3, 4],
+            ..random
+        };
+        let bits = [(); 4].map(|()| random.bits());
+        let expected = [
+            41_943_041,
+            58_720_359,
+            3_588_806_011_781_223,
+            3_591_011_842_654_386,
+        ];
+        assert_eq!(bits, expected);
 
         let first = |seed, purpose, a, b| Random::stream(seed, purpose, a, b).uniform().to_bits();
         let mut all = vec![
