@@ -117,7 +117,7 @@ impl Random {
         }
     }
 
-    /// Bits of the generator xoshiro256++ (Blackman and Vigna 2021), which takes half the time of `Pcg64`.
+    /// Bits of the generator xoshiro256++ (Blackman and Vigna 2021); whole rings are simulated 5 to 15 % faster than with `Pcg64`.
     #[inline]
     fn bits(&mut self) -> u64 {
         let [a, b, c, d] = self.state;
