@@ -1,5 +1,6 @@
 //! How tracers move.
 
+use std::f64::consts::PI;
 use std::fmt;
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use serde::Deserialize;
 use super::formula::Formula;
 use super::random::{Purpose, Random, turned};
 use super::scene::Problem;
-use super::vector::{add, basis, scaled, unit};
+use super::vector::{add, basis, dot, scaled, unit};
 use crate::data::PointData;
 use crate::error::{Error, Result};
 
@@ -479,6 +480,50 @@ impl Prepared {
 }
 
 impl Piece<'_> {
+    /// A box that the tracer does not leave between these times, which are the piece's, if one is known.
+    pub(super) fn extent(&self, from: f64, to: f64) -> Option<[[f64; 2]; 3]> {
+        let ends = [self.at(from), self.at(to)];
+        // No further from both ends than this.
+        let around = |reach: f64| hull(ends).map(|[from, to]| [from - reach, to + reach]);
+        Some(match self {
+            Self::Whole(Prepared::Static(_) | Prepared::Line(_)) => hull(ends),
+            Self::Whole(Prepared::Circle {
+                first,
+                rise,
+                turns_per_ms,
+                ..
+            }) => {
+                let radius = dot(*first, *first).sqrt();
+                let turns = (turns_per_ms * (to - from)).abs();
+                let way = turns * dot(*rise, *rise).sqrt();
+                around(radius * (PI * turns).min(2.0) + way)
+            }
+            Self::Whole(Prepared::Triangle {
+                reach,
+                periods_per_ms,
+                ..
+            }) => {
+                let way = 2.0 * (periods_per_ms * (to - from)).abs();
+                let share = way.min(2.0);
+                let ends = hull(ends);
+                std::array::from_fn(|k| {
+                    let way = share * reach[k].abs();
+                    [ends[k][0] - way, ends[k][1] + way]
+                })
+            }
+            Self::Whole(Prepared::Table(rows)) => {
+                let within = rows.partition_point(|row| row[0] < from)
+                    ..rows.partition_point(|row| row[0] < to);
+                let rows = rows.get(within).unwrap_or_default();
+                hull(rows.iter().map(|&[_, x, y, z]| [x, y, z]).chain(ends))
+            }
+            Self::Whole(Prepared::Walk(_) | Prepared::Formula(_) | Prepared::Own(_)) => {
+                return None;
+            }
+            Self::Nodes { nodes, .. } => hull(nodes.iter().copied()),
+        })
+    }
+
     #[inline]
     pub(super) fn at(&self, t: f64) -> [f64; 3] {
         match self {
@@ -497,6 +542,14 @@ impl Piece<'_> {
             }
         }
     }
+}
+
+/// A box around some places.
+fn hull(places: impl IntoIterator<Item = [f64; 3]>) -> [[f64; 2]; 3] {
+    let none = [[f64::INFINITY, f64::NEG_INFINITY]; 3];
+    places.into_iter().fold(none, |all, place| {
+        std::array::from_fn(|k| [all[k][0].min(place[k]), all[k][1].max(place[k])])
+    })
 }
 
 fn between(a: [f64; 3], b: [f64; 3], share: f64) -> [f64; 3] {

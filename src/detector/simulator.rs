@@ -6,7 +6,7 @@
 
 use rayon::prelude::*;
 
-use super::camera::{AnyCamera, Camera, FORTE, radians};
+use super::camera::{AnyCamera, Camera, Directions, Extent, FORTE, radians};
 use super::motion::{Motion, Piece, Prepared};
 use super::random::{Purpose, Random};
 use super::scene::{Detector, Problem, Scene, Slips, Tracer, forte_rate};
@@ -19,6 +19,8 @@ use crate::error::Result;
 const ROWS: f64 = 16_384.0;
 /// Emissions that a block may try for each of these.
 const TRIES: f64 = 32.0;
+/// Pairs of photons that are followed at once.
+const CANDIDATES: usize = 64;
 /// Steps of a random walk that a block may hold.
 const WALK_STEPS: f64 = 262_144.0;
 /// Pieces of a motion that are looked at, and places in each of them.
@@ -51,8 +53,12 @@ pub struct Simulator {
     camera: AnyCamera,
     emitters: Vec<Emitter>,
     rates: Rates,
-    /// Emissions per ms that are tried, summed up to and with each tracer.
-    tried: Vec<f64>,
+    /// Pairs per ms that each tracer emits.
+    emitted: Vec<f64>,
+    /// A box around all places of emission.
+    extent: Option<Extent>,
+    /// See [`shake`].
+    shake: f64,
     /// The share of scattered LoRs among those of tracers.
     scattered: f64,
     stamps: Steps,
@@ -263,9 +269,24 @@ fn slip(slips: Slips, rows: &mut [[f64; 7]], sources: &mut [Source], random: &mu
     }
 }
 
+/// What may become a LoR: a pair of photons of a tracer, or two unrelated ones.
+#[derive(Clone, Copy)]
+struct Candidate {
+    t: f64,
+    tracer: Option<usize>,
+    /// Where the tracer is, and where its photons come from.
+    position: [f64; 3],
+    place: [f64; 3],
+    direction: [f64; 3],
+    back: [f64; 3],
+}
+
 /// A block that is being filled.
 struct Filling {
     random: Random,
+    /// What happened last, in the order of time, until it is settled which of it is seen. A step is taken for all of them before the next
+    /// one: processors work on several of them at once, where only one that is followed to its end makes them wait and guess wrong.
+    candidates: Vec<Candidate>,
     rows: Vec<[f64; 7]>,
     sources: Vec<Source>,
     /// The time of the last hit of each block of crystals.
@@ -290,27 +311,17 @@ impl Simulator {
             .enumerate()
             .map(|(number, tracer)| Emitter::new(tracer, seed, number, duration))
             .collect();
-        let camera = AnyCamera::new(
-            &scene.detector,
-            scene.blur,
-            extent(&scene),
-            // Six standard deviations.
-            6.0 * shake(&scene),
-        );
+        let shake = shake(&scene);
+        // Six standard deviations.
+        let camera = AnyCamera::new(&scene.detector, scene.blur, 6.0 * shake);
         let mut sensitivities = Vec::new();
         for (number, tracer) in scene.tracers.iter().enumerate() {
             let mean = mean_sensitivity(&camera, &scene, tracer, &emitters[number]);
             sensitivities.push(mean.map_err(|problem| problem.of_tracer(number))?);
         }
         let (emitted, random) = emissions(&scene, &camera, &sensitivities)?;
-        let mut sum = 0.0;
-        let tried: Vec<f64> = emitted
-            .iter()
-            .map(|rate| {
-                sum += rate * camera.envelope();
-                sum
-            })
-            .collect();
+        let extent = extent(&scene);
+        let tried = emitted.iter().sum::<f64>() * camera.share(extent);
         let listed = |tracer: &Tracer| tracer.emissions.as_ref().map(|times| times.len());
         let listed: usize = scene.tracers.iter().filter_map(listed).sum();
         let rates = Rates {
@@ -329,7 +340,7 @@ impl Simulator {
         let block = scene.tracers.iter().map(longest).fold(duration, f64::min);
         let block = block
             .min(ROWS / (rates.total() + of_list))
-            .min(TRIES * ROWS / (random + sum + of_list));
+            .min(TRIES * ROWS / (random + tried + of_list));
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -338,12 +349,14 @@ impl Simulator {
         let n_blocks = (duration / block).ceil() as u64;
         Ok(Self {
             parts: Parts::ALL,
+            shake,
             scattered: scene.scattered / (1.0 - scene.background).max(f64::MIN_POSITIVE),
             stamps: Steps::new(scene.detector.time_step()),
             camera,
             emitters,
             rates,
-            tried,
+            emitted,
+            extent,
             block,
             n_blocks,
             scene,
@@ -477,6 +490,7 @@ impl Simulator {
         let to = ((number + 1) as f64 * self.block).min(self.scene.duration);
         let mut filling = Filling {
             random: Random::stream(self.scene.seed, Purpose::Block, number, 0),
+            candidates: Vec::with_capacity(CANDIDATES),
             rows: Vec::new(),
             sources: Vec::new(),
             last: Vec::new(),
@@ -490,15 +504,40 @@ impl Simulator {
             .map(|emitter| emitter.motion.between(from, to))
             .collect();
         let mut listed = self.listed(from, to).into_iter().peekable();
-        let of_tracers = self.tried.last().copied().unwrap_or(0.0);
+        let all = camera.directions(self.extent);
+        let directions: Vec<C::Directions> = pieces
+            .iter()
+            .enumerate()
+            .map(|(number, piece)| camera.directions(self.reach(number, piece, from, to)))
+            .collect();
+        // Emissions per ms that are tried, summed up to and with each tracer.
+        let mut of_tracers = 0.0;
+        let tried: Vec<f64> = self
+            .emitted
+            .iter()
+            .zip(&directions)
+            .map(|(rate, directions)| {
+                of_tracers += rate * directions.share();
+                of_tracers
+            })
+            .collect();
         let total = of_tracers + self.rates.random;
         let mut t = from;
         loop {
             let gap = filling.random.exponential() / total;
             t += if total > 0.0 { gap } else { f64::INFINITY };
             while let Some((t, tracer)) = listed.next_if(|(time, _)| *time <= t) {
-                if filling.random.uniform() < camera.envelope() {
-                    self.emit(camera, t, tracer, &pieces[tracer], &mut filling);
+                if filling.random.uniform() < directions[tracer].share() {
+                    self.emit(
+                        t,
+                        tracer,
+                        &pieces[tracer],
+                        &directions[tracer],
+                        &mut filling,
+                    );
+                }
+                if filling.candidates.len() == CANDIDATES {
+                    self.settle(camera, &all, &mut filling);
                 }
             }
             if t >= to {
@@ -506,18 +545,32 @@ impl Simulator {
             }
             let pick = total * filling.random.uniform();
             if pick < of_tracers {
-                let tracer = match self.tried.len() {
+                let tracer = match tried.len() {
                     1 => 0,
-                    _ => self.tried.partition_point(|sum| *sum <= pick),
+                    _ => tried.partition_point(|sum| *sum <= pick),
                 };
-                self.emit(camera, t, tracer, &pieces[tracer], &mut filling);
+                self.emit(
+                    t,
+                    tracer,
+                    &pieces[tracer],
+                    &directions[tracer],
+                    &mut filling,
+                );
             } else {
-                let ends = camera.unrelated(&mut filling.random);
-                if self.catches(t, [ends[0].1, ends[1].1], &mut filling.last) && self.parts.random {
-                    self.record(t, [ends[0].0, ends[1].0], Source::Random, &mut filling);
-                }
+                filling.candidates.push(Candidate {
+                    t,
+                    tracer: None,
+                    position: [0.0; 3],
+                    place: [0.0; 3],
+                    direction: [0.0; 3],
+                    back: [0.0; 3],
+                });
+            }
+            if filling.candidates.len() == CANDIDATES {
+                self.settle(camera, &all, &mut filling);
             }
         }
+        self.settle(camera, &all, &mut filling);
         let Filling {
             mut rows,
             mut sources,
@@ -532,6 +585,13 @@ impl Simulator {
             sources,
             end: to,
         }
+    }
+
+    /// A box around the places where a tracer's pairs come from between two times, if one is known.
+    fn reach(&self, tracer: usize, piece: &Piece<'_>, from: f64, to: f64) -> Option<Extent> {
+        let margin = self.scene.tracers[tracer].reach()?;
+        let extent = piece.extent(from, to)?;
+        Some(extent.map(|[from, to]| [from - margin, to + margin]))
     }
 
     /// The emissions whose times are given, from one time to before another.
@@ -550,12 +610,12 @@ impl Simulator {
 
     /// A pair of photons from a tracer.
     #[inline]
-    fn emit<C: Camera>(
+    fn emit(
         &self,
-        camera: &C,
         t: f64,
         tracer: usize,
         piece: &Piece<'_>,
+        directions: &impl Directions,
         filling: &mut Filling,
     ) {
         let random = &mut filling.random;
@@ -563,7 +623,7 @@ impl Simulator {
         if !emitter.is_present(t) {
             return;
         }
-        let mut direction = camera.candidate(random);
+        let direction = directions.draw(random);
         let position = piece.at(t);
         let mut place = position;
         if emitter.shape != Shape::Point {
@@ -574,14 +634,76 @@ impl Simulator {
         }
         let mut back = scaled(direction, -1.0);
         if self.scene.acollinearity > 0.0 {
-            back = shaken(back, shake(&self.scene), random);
+            back = shaken(back, self.shake, random);
         }
-        let Some(mut photons) = Photons::arrive(camera, place, direction, back) else {
-            return;
+        filling.candidates.push(Candidate {
+            t,
+            tracer: Some(tracer),
+            position,
+            place,
+            direction,
+            back,
+        });
+    }
+
+    /// Records those of the candidates that are seen. `all`: directions that may be seen from anywhere in the scene.
+    fn settle<C: Camera>(&self, camera: &C, all: &C::Directions, filling: &mut Filling) {
+        let candidates = std::mem::take(&mut filling.candidates);
+        let mut arrived = [(0, [[0.0; 3]; 2]); CANDIDATES];
+        let mut n = 0;
+        for (number, candidate) in candidates.iter().enumerate() {
+            let (first, is_first) = camera.meet(candidate.place, candidate.direction);
+            let (second, is_second) = camera.meet(candidate.place, candidate.back);
+            let is_pair = is_first & is_second & camera.is_pair(&[first, second]);
+            // Overwritten by the next one unless it arrives.
+            arrived[n] = (number, [second, first]);
+            n += usize::from(is_pair | candidate.tracer.is_none());
+        }
+        for &(number, hits) in &arrived[..n] {
+            let candidate = &candidates[number];
+            match candidate.tracer {
+                Some(tracer) => self.see(camera, candidate, tracer, hits, all, filling),
+                None => {
+                    let ends = camera.unrelated(&mut filling.random);
+                    let is_caught =
+                        self.catches(candidate.t, [ends[0].1, ends[1].1], &mut filling.last);
+                    if is_caught && self.parts.random {
+                        self.record(candidate.t, [ends[0].0, ends[1].0], Source::Random, filling);
+                    }
+                }
+            }
+        }
+        filling.candidates = candidates;
+        filling.candidates.clear();
+    }
+
+    /// Records a pair of photons of a tracer that arrive.
+    #[inline]
+    fn see<C: Camera>(
+        &self,
+        camera: &C,
+        candidate: &Candidate,
+        tracer: usize,
+        hits: [[f64; 3]; 2],
+        all: &C::Directions,
+        filling: &mut Filling,
+    ) {
+        let random = &mut filling.random;
+        let Candidate {
+            t,
+            position,
+            place,
+            mut direction,
+            back,
+            ..
+        } = *candidate;
+        let mut photons = Photons {
+            hits,
+            directions: [back, direction],
         };
         if let Some(offsets) = &self.scene.offsets {
             let offset = offsets.sample(random);
-            match Self::shifted(camera, place, direction, offset, random) {
+            match Self::shifted(camera, place, direction, offset, all, random) {
                 Some((found, along)) => (photons, direction) = (found, along),
                 None => return,
             }
@@ -639,6 +761,7 @@ impl Simulator {
         place: [f64; 3],
         mut direction: [f64; 3],
         [a, b]: [f64; 2],
+        all: &C::Directions,
         random: &mut Random,
     ) -> Option<(Photons, [f64; 3])> {
         for _ in 0..REPLACEMENTS {
@@ -648,7 +771,7 @@ impl Simulator {
             if let Some(photons) = Photons::arrive(camera, moved, direction, back) {
                 return Some((photons, direction));
             }
-            direction = camera.candidate(random);
+            direction = all.draw(random);
         }
         None
     }
@@ -824,27 +947,35 @@ fn shake(scene: &Scene) -> f64 {
     radians(scene.acollinearity) / std::f64::consts::SQRT_2
 }
 
-/// A box around all places of emission, if one is known.
-fn extent(scene: &Scene) -> Option<[[f64; 2]; 3]> {
-    let mut all = [[f64::INFINITY, f64::NEG_INFINITY]; 3];
-    for tracer in &scene.tracers {
-        let own = tracer.motion.extent(0.0, scene.duration)?;
-        let size = match &tracer.shape {
+impl Tracer {
+    /// How far from its position pairs come from, if that is known.
+    fn reach(&self) -> Option<f64> {
+        let size = match &self.shape {
             Shape::Point => 0.0,
             Shape::Sphere(sphere) => sphere.radius,
             Shape::Cylinder(cylinder) => cylinder.radius + cylinder.height,
             Shape::Own(_) => return None,
         };
         // Further out come fewer than one in 10^9.
-        let range = tracer
+        let range = self
             .isotope
             .as_ref()
             .map_or(0.0, |isotope| 3.0 * isotope.longest());
+        Some(size + range)
+    }
+}
+
+/// A box around all places of emission, if one is known.
+fn extent(scene: &Scene) -> Option<Extent> {
+    let mut all = [[f64::INFINITY, f64::NEG_INFINITY]; 3];
+    for tracer in &scene.tracers {
+        let own = tracer.motion.extent(0.0, scene.duration)?;
+        let reach = tracer.reach()?;
         let offset = scene
             .offsets
             .map_or(0.0, |offsets| 25.0 * offsets.tail + 7.0 * offsets.core);
         for (side, [from, to]) in all.iter_mut().zip(own) {
-            let margin = size + range + offset;
+            let margin = reach + offset;
             *side = [side[0].min(from - margin), side[1].max(to + margin)];
         }
     }
@@ -1523,7 +1654,8 @@ mod tests {
         );
         let (rows, _) = blocks(&simulator(ring(vec![Tracer::at([0.0; 3])])));
         assert!(rows.iter().all(|row| row[0].fract() == 0.0));
-        // Blind for 0.02 ms after each hit, at 1.5 hits per ms and block: both awake in about 1 / (1 + 0.03)^2 of cases.
+        // Blind for 0.02 ms after each hit, at 1.5 hits per ms and block: both awake in about 1 / (1 + 0.03)^2 of cases. Over 40 seeds the share
+        // is 0.954, with a standard deviation of 0.0055.
         let blind = Detector::Ring(Ring {
             dead_time: 0.02,
             ..Ring::default()
@@ -1533,7 +1665,7 @@ mod tests {
             ..ring(vec![Tracer::at([0.0; 3])])
         }));
         let share = rows.len() as f64 / 31_500.0;
-        assert!((0.90..0.96).contains(&share), "{share}");
+        assert!((0.926..0.982).contains(&share), "{share}");
     }
 
     #[test]

@@ -339,8 +339,9 @@ impl Ranges {
 pub(super) fn shaken(direction: [f64; 3], width: f64, random: &mut Random) -> [f64; 3] {
     let [first, second] = basis(direction);
     let [a, b] = random.normals();
-    let turned = std::array::from_fn(|k| direction[k] + width * (a * first[k] + b * second[k]));
-    unit(turned).unwrap_or(direction)
+    let (a, b) = (width * a, width * b);
+    let scale = 1.0 / (1.0 + a * a + b * b).sqrt();
+    std::array::from_fn(|k| scale * (direction[k] + a * first[k] + b * second[k]))
 }
 
 /// Mean way of a photon of 511 keV in water until it is scattered (mm).

@@ -52,11 +52,13 @@ fn write_to<C: Contents>(output: &mut impl Write, table: &Table<C>) -> std::io::
     output.write_all(&[1, 0])?;
     output.write_all(&length.to_le_bytes())?;
     output.write_all(header.as_bytes())?;
-    let mut bytes = Vec::with_capacity(CHUNK * size_of::<f64>());
+    let mut bytes = vec![[0; size_of::<f64>()]; CHUNK];
     for chunk in table.values().chunks(CHUNK) {
-        bytes.clear();
-        bytes.extend(chunk.iter().flat_map(|value| value.to_le_bytes()));
-        output.write_all(&bytes)?;
+        let bytes = &mut bytes[..chunk.len()];
+        for (bytes, value) in bytes.iter_mut().zip(chunk) {
+            *bytes = value.to_le_bytes();
+        }
+        output.write_all(bytes.as_flattened())?;
     }
     Ok(())
 }
