@@ -7,7 +7,7 @@ use super::scene::Detector;
 use super::simulator::{Block, Simulator, Source};
 use crate::data::{Contents, Lines, Points};
 use crate::error::{Error, Result};
-use crate::io::{self, Output, adac_forte, csv::push_row};
+use crate::io::{self, Output, adac_forte, csv::push_row, npy};
 
 /// What [`Simulator::write`] wrote.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +31,8 @@ enum Format {
     Adac(i32),
     /// A table as text.
     Csv,
+    /// A table as a NumPy array.
+    Npy,
     /// A table that is held in memory until it is whole.
     Table,
 }
@@ -48,8 +50,9 @@ impl Simulator {
     /// Writes the recording and, if wanted, the truth.
     ///
     /// Screens as `.csv` or `.txt`: parallel-screens text, which [`io::parallel_screens::read`] understands. A ring as `.csv`: a table of
-    /// lines. Screens as `.da01`: [ADAC Forte](io::adac_forte) list mode, with its rounding of places and times. All are written as they are
-    /// made, and need no more memory than a few blocks; so does a truth as `.csv`. Other tables (`.npy`, `.arrow`) are held in memory. `progress` gets the time (ms) up to which LoRs are written.
+    /// lines. Screens as `.da01`: [ADAC Forte](io::adac_forte) list mode, with its rounding of places and times. Both as `.npy`: a NumPy
+    /// array of lines. All are written as they are made, and need no more memory than a few blocks; so does a truth as `.csv`. Other
+    /// tables (LoRs as `.arrow`, a truth that is not `.csv`) are held in memory. `progress` gets the time (ms) up to which LoRs are written.
     ///
     /// # Errors
     /// As [`check_names`](Self::check_names), and [`Error::Io`]; no file is then left under either name.
@@ -73,6 +76,7 @@ impl Simulator {
             Format::Adac(separation) => {
                 self.write_adac(lors, separation, &mut written, progress)?;
             }
+            Format::Npy => self.write_npy(lors, &mut written, progress)?,
             format => self.write_text(lors, format, &mut written, progress)?,
         }
         if let Some(truth) = truth {
@@ -98,6 +102,7 @@ impl Simulator {
                         .into(),
             }),
             (Detector::Ring(_), "csv") => Ok(Format::Csv),
+            (_, "npy") => Ok(Format::Npy),
             (Detector::Ring(_), "txt") => Err(Error::File {
                 path: path.to_owned(),
                 problem: "a ring's LoRs are a table: use .csv, .npy, .arrow or .feather".into(),
@@ -158,6 +163,22 @@ impl Simulator {
         self.for_each_block(|block| {
             written.count(&block.sources);
             writer.write(&self.table(block.rows.into_flattened())?)?;
+            progress(block.end);
+            Ok(())
+        })?;
+        writer.finish()
+    }
+
+    fn write_npy(
+        &self,
+        path: &Path,
+        written: &mut Written,
+        progress: &(dyn Fn(f64) + Sync),
+    ) -> Result<()> {
+        let mut writer = npy::Writer::create(path, Lines::COLUMNS.len())?;
+        self.for_each_block(|block| {
+            writer.push(block.rows.as_flattened())?;
+            written.count(&block.sources);
             progress(block.end);
             Ok(())
         })?;

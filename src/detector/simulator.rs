@@ -17,6 +17,8 @@ use crate::error::Result;
 
 /// LoRs of a block, about.
 const ROWS: f64 = 16_384.0;
+/// Room for so many times the LoRs that a block has on average.
+const EXPECTED: f64 = 1.05;
 /// Emissions that a block may try for each of these.
 const TRIES: f64 = 32.0;
 /// Pairs of photons that are followed at once.
@@ -488,11 +490,17 @@ impl Simulator {
     fn filled<C: Camera>(&self, camera: &C, number: u64) -> Block {
         let from = number as f64 * self.block;
         let to = ((number + 1) as f64 * self.block).min(self.scene.duration);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "about as many as a block is made for"
+        )]
+        let expected = (EXPECTED * self.rates.total() * (to - from)) as usize;
         let mut filling = Filling {
             random: Random::stream(self.scene.seed, Purpose::Block, number, 0),
             candidates: Vec::with_capacity(CANDIDATES),
-            rows: Vec::new(),
-            sources: Vec::new(),
+            rows: Vec::with_capacity(expected),
+            sources: Vec::with_capacity(expected),
             last: Vec::new(),
         };
         if self.scene.detector.dead_time() > 0.0 {

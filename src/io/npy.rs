@@ -2,8 +2,8 @@
 //!
 //! An array has no column names: a table read back has the standard ones, then `col4`, `col5`, ... by position.
 
-use std::io::Write;
-use std::path::Path;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 
 use ndarray::{Array2, ShapeBuilder};
 
@@ -24,6 +24,10 @@ const MAX_COLUMNS: usize = 1 << 16;
 /// For files that end too early.
 pub(super) const CUT_OFF: &str = "the file is cut off within its header";
 
+/// Bytes of a written header from its length on: it ends at a multiple of [`ALIGNMENT`], with room for any number of rows.
+const LENGTH: u16 = 118;
+const HEADER: usize = BEFORE_HEADER + LENGTH as usize;
+
 /// Writes the rows as an array of shape (rows, columns), `<f8`, row after row.
 ///
 /// Names, sampling and attributes are not kept.
@@ -31,36 +35,73 @@ pub(super) const CUT_OFF: &str = "the file is cut off within its header";
 /// # Errors
 /// [`Error::Io`]; no file is then left under that name.
 pub fn write<C: Contents>(path: impl AsRef<Path>, table: &Table<C>) -> Result<()> {
-    let path = path.as_ref();
-    let mut output = Output::create(path)?;
-    write_to(&mut output, table).map_err(Error::writing(path))?;
-    output.finish()
+    let mut writer = Writer::create(path.as_ref(), table.columns().len())?;
+    writer.push(table.values())?;
+    writer.finish()
 }
 
-fn write_to<C: Contents>(output: &mut impl Write, table: &Table<C>) -> std::io::Result<()> {
-    let mut header = format!(
-        "{{'descr': '<f8', 'fortran_order': False, 'shape': ({}, {}), }}",
-        table.n_rows(),
-        table.columns().len()
-    );
-    let unpadded = BEFORE_HEADER + header.len() + 1;
-    let padding = unpadded.next_multiple_of(ALIGNMENT) - unpadded;
-    header.push_str(&" ".repeat(padding));
-    header.push('\n');
-    let length = u16::try_from(header.len()).expect("a header with two numbers should be short");
-    output.write_all(MAGIC)?;
-    output.write_all(&[1, 0])?;
-    output.write_all(&length.to_le_bytes())?;
-    output.write_all(header.as_bytes())?;
-    let mut bytes = vec![[0; size_of::<f64>()]; CHUNK];
-    for chunk in table.values().chunks(CHUNK) {
-        let bytes = &mut bytes[..chunk.len()];
-        for (bytes, value) in bytes.iter_mut().zip(chunk) {
-            *bytes = value.to_le_bytes();
-        }
-        output.write_all(bytes.as_flattened())?;
+/// Writes rows as they come, in the memory of a few.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    output: Output,
+    path: PathBuf,
+    n_values: usize,
+    n_columns: usize,
+}
+
+impl Writer {
+    pub(crate) fn create(path: &Path, n_columns: usize) -> Result<Self> {
+        let mut output = Output::create(path)?;
+        output
+            .write_all(&header(0, n_columns))
+            .map_err(Error::writing(path))?;
+        Ok(Self {
+            output,
+            path: path.to_owned(),
+            n_values: 0,
+            n_columns,
+        })
     }
-    Ok(())
+
+    /// More rows.
+    pub(crate) fn push(&mut self, values: &[f64]) -> Result<()> {
+        let mut bytes = vec![[0; size_of::<f64>()]; CHUNK.min(values.len())];
+        for chunk in values.chunks(CHUNK) {
+            let bytes = &mut bytes[..chunk.len()];
+            for (bytes, value) in bytes.iter_mut().zip(chunk) {
+                *bytes = value.to_le_bytes();
+            }
+            self.output
+                .write_all(bytes.as_flattened())
+                .map_err(Error::writing(&self.path))?;
+        }
+        self.n_values += values.len();
+        Ok(())
+    }
+
+    /// Now that their number is known.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        let header = header(self.n_values / self.n_columns.max(1), self.n_columns);
+        self.output
+            .seek(SeekFrom::Start(0))
+            .and_then(|_| self.output.write_all(&header))
+            .map_err(Error::writing(&self.path))?;
+        self.output.finish()
+    }
+}
+
+/// Everything before the values.
+fn header(n_rows: usize, n_columns: usize) -> [u8; HEADER] {
+    let text =
+        format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({n_rows}, {n_columns}), }}");
+    let [low, high] = LENGTH.to_le_bytes();
+    let mut header = [b' '; HEADER];
+    let (start, rest) = header.split_at_mut(BEFORE_HEADER);
+    start[..MAGIC.len()].copy_from_slice(MAGIC);
+    start[MAGIC.len()..].copy_from_slice(&[1, 0, low, high]);
+    rest[..text.len()].copy_from_slice(text.as_bytes());
+    header[HEADER - 1] = b'\n';
+    header
 }
 
 /// Reads an array of two dimensions (rows, columns), or of one as a single row. Floats of 4 or 8 bytes, whole numbers and

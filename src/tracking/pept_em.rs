@@ -171,7 +171,13 @@ impl PeptEm {
         let mut fruitless = 0;
         while fruitless < FRUITLESS && mixture.tracers().len() < most {
             let wanted = most - mixture.tracers().len();
-            let crossings = crossings(lors, mixture, tried, wanted, MORE.pow(fruitless));
+            // Where there is none, more crossings find more of what chance makes.
+            let effort = if mixture.tracers().is_empty() {
+                1
+            } else {
+                MORE.pow(fruitless)
+            };
+            let crossings = crossings(lors, mixture, tried, wanted, effort);
             for &x in &crossings {
                 let n = mixture.tracers().len();
                 mixture.add(n, [x, [0.0; 3], [0.0; 3]]);
@@ -352,6 +358,7 @@ mod tests {
     use rand_pcg::Pcg64;
 
     use super::*;
+    use crate::detector::SceneText;
     use crate::tracking::likelihood::simulated::{Tracer, lines, normalized_square};
 
     const MIDDLE: [f64; 3] = [302.0, 302.0, 356.0];
@@ -712,6 +719,36 @@ mod tests {
         assert_eq!(learn(vec![lines(0, &tracers, 400, 8.0)]), None);
         assert_eq!(learn(Vec::new()), None);
         assert!(!PeptEm::new(1).fit_widths(true).learns());
+    }
+
+    #[test]
+    fn tracers_anywhere_in_a_ring_are_all_found_once_however_many_there_may_be() {
+        let mut text = SceneText::example("many").unwrap();
+        text.set("tracers", "9").unwrap();
+        text.set("duration", "50").unwrap();
+        let simulation = text.scene().unwrap().run().unwrap();
+        let truth = simulation.truth.positions()[..9].to_vec();
+        let samples: Vec<LineData> = (0..8)
+            .map(|n| {
+                simulation
+                    .lors
+                    .slice_rows(1800 * n..1800 * (n + 1))
+                    .unwrap()
+            })
+            .collect();
+        for max_tracers in [9, 27] {
+            let step = PeptEm::new(max_tracers).order(0);
+            let step = step.learn(samples.clone()).unwrap().unwrap();
+            assert!((2.0..15.0).contains(&step.lean), "{}", step.lean);
+            for sample in &samples {
+                let found = points(&step, sample.clone()).positions();
+                assert_eq!(found.len(), 9, "of {max_tracers}");
+                for x in &truth {
+                    let errors = found.iter().map(|found| length(difference(found, *x)));
+                    assert!(errors.fold(f64::INFINITY, f64::min) < 2.0);
+                }
+            }
+        }
     }
 
     #[test]

@@ -17,8 +17,8 @@ pub(crate) struct Arguments {
     /// The scene: a FILE.toml, or the name of an example
     #[arg(required_unless_present = "example")]
     scene: Option<String>,
-    /// Where the LoRs go. Screens: OUT.csv or OUT.txt, parallel-screens text, or OUT.da01, ADAC Forte; a ring: OUT.csv, a table of lines; these are written as they
-    /// are made. Also OUT.npy and OUT.arrow, tables that are held in memory
+    /// Where the LoRs go. Screens: OUT.csv or OUT.txt, parallel-screens text, or OUT.da01, ADAC Forte; a ring: OUT.csv, a table of lines;
+    /// both: OUT.npy, a NumPy array of lines; these are written as they are made. Also OUT.arrow, a table that is held in memory
     #[arg(short, long, value_name = "LORS", required_unless_present = "example")]
     output: Option<PathBuf>,
     /// Where the tracers' true positions go: a table `t x y z label`, TRUTH.csv, TRUTH.npy or TRUTH.arrow

@@ -290,7 +290,7 @@ mod tests {
                     (square - expected).abs() < 0.01,
                     "{turn} {n}: {square} {expected}"
                 );
-                let axis = [2, 1, 0][turn];
+                let axis = [2, 0, 1][turn];
                 assert!(dot(lean, u).abs() < 1e-9 && lean[axis].abs() < 1e-9);
             }
         }
