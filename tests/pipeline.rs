@@ -4,7 +4,7 @@ use pept::detector::{Scene, Simulation};
 use pept::pipeline::{BlockOptions, Context, Filter, Pipeline, Reducer};
 use pept::tracking::{Centroids, Cutpoints, Hdbscan, SplitLabels};
 use pept::trajectory::{Segregate, evaluate};
-use pept::transform::Stack;
+use pept::transform::{Condition, Stack};
 use pept::{Attribute, Backend, Data, Error, LineData, PointData, Recipe, Sampling, io};
 
 use crate::support::{Needs, circle, on_every_backend, recording_42rpm, trial};
@@ -55,6 +55,11 @@ pub(crate) fn trials() -> Vec<Trial> {
             "pipeline::output_does_not_depend_on_the_number_of_threads",
             Needs::Nothing,
             determinism,
+        ),
+        trial(
+            "pipeline::filters_learn_behind_others_and_from_nothing_nothing",
+            Needs::Nothing,
+            learning_behind_others,
         ),
         trial(
             "pipeline::a_recipe_and_its_rust_twin_give_the_same",
@@ -180,6 +185,39 @@ fn blocks(backend: &Backend) {
             .to_string()
             .contains("the reader's error")
     );
+}
+
+/// Filters learn from what those before them leave, and from nothing nothing.
+fn learning_behind_others() {
+    let lors = simulation().lors;
+    let run = |pipeline: Pipeline, lors: &LineData| {
+        let sampling = Sampling::count(300).overlap(200);
+        let lors = lors.clone().with_sampling(sampling).unwrap();
+        let Data::List(tables) = pipeline.fit(lors).unwrap() else {
+            panic!("a filter gives a list");
+        };
+        tables
+    };
+    let some = || Pipeline::new().then(Condition::new("x1 > 300"));
+    let starts = run(some(), &lors).into_iter().map(|sample| {
+        let Data::Lines(sample) = sample else {
+            panic!("conditions keep lines");
+        };
+        sample.values()[0]
+    });
+    let starts: Vec<f64> = starts.collect();
+    let learned = run(some().then(Begins::default()), &lors);
+    assert_eq!(learned.len(), starts.len());
+    for points in learned {
+        let points = points.into_points().unwrap();
+        let times: Vec<f64> = points.values().chunks(4).map(|row| row[0]).collect();
+        assert!(times.len() > 5 && times.iter().all(|t| starts.contains(t)));
+    }
+    let empty = lors.slice_rows(0..0).unwrap();
+    assert!(run(some().then(Begins::default()), &empty).is_empty());
+    let (pept_em, sampling) = recipe("pept-em", 2.0);
+    let found = pept_em.fit(empty.with_sampling(sampling).unwrap()).unwrap();
+    assert_eq!(found.into_points().unwrap().n_rows(), 0);
 }
 
 /// What gives a table in blocks of so many rows.

@@ -278,7 +278,7 @@ fn track(
 ) -> pept::Result<PointData> {
     let mut recipe = Recipe::built_in(name)?;
     if recipe.parameters().contains_key("tracers") {
-        recipe.set("tracers", case.tracers as f64)?;
+        recipe.set("tracers", (case.tracers + case.spare) as f64)?;
     }
     let overlap = isize::try_from(overlap).unwrap_or(0);
     let samples = lors

@@ -43,7 +43,7 @@ pub(crate) fn track(
                 r#"{{"lors": {:?}, "out": {:?}, "method": "{method}", "sample_size": {size}, "overlap": {overlap}, "tracers": {}}}"#,
                 path("lors.npy"),
                 path(&format!("{n}.npy")),
-                case.tracers
+                case.tracers + case.spare
             )
         })
         .collect();

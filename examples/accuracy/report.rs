@@ -18,7 +18,8 @@ pub(crate) fn report(
          Made by `cargo run --release --example accuracy`; every figure is a result of that run. Lengths in mm.\n\n\
          * Every scene of `pept simulate --example NAME` is simulated (seed 0), tracked by each recipe and compared with the truth.\n\
          * Samples are chosen as a user would with `pept bound`: 200 LoRs for each tracer, fewer where the tracer's speed blurs more than\n  \
-           the bound allows; no parameter is fitted to a truth.\n\
+           the bound allows; no parameter is fitted to a truth. Recipes are told how many tracers there may be: in `many` 20 more than\n  \
+           there are.\n\
          * *rms / bound*: root mean square error along each axis in units of the Cramér-Rao bound for a sample of that size, for a tracer at\n  \
            rest with the first tracer's place and share of LoRs. Recipes that look at several samples can be below 1.\n\
          * *false*: points further than the limit from all tracers; *lost*: share of the tracers' time without a point for five samples;\n  \

@@ -736,6 +736,67 @@ mod tests {
     }
 
     #[test]
+    fn no_motion_leaves_its_box() {
+        let circle = Circle {
+            centre: [1.0, 2.0, 3.0],
+            radius: 10.0,
+            rpm: -190.0,
+            phase: 30.0,
+            axis: [1.0, 0.0, 2.0],
+            rise: 8.0,
+        };
+        let triangle = Triangle {
+            centre: [1.0, 2.0, 3.0],
+            amplitude: 10.0,
+            frequency: 7.0,
+            axis: [1.0, -3.0, 0.0],
+            phase: 70.0,
+        };
+        let line = Line {
+            from: [0.0, 1.0, 2.0],
+            velocity: [0.5, 0.0, -0.25],
+        };
+        let walk = Walk {
+            from: [1.0, 2.0, 3.0],
+            step: 0.5,
+            tau: 0.25,
+            within: None,
+        };
+        let rows = (0..60).map(|n: i32| {
+            let n = f64::from(n);
+            [17.0 * n, n * n % 11.0, n * n % 7.0, -(n * n) % 13.0]
+        });
+        let rows: Vec<[f64; 4]> = rows.collect();
+        let table = PointData::new(ndarray::Array2::from(rows)).unwrap();
+        let mut random = Random::stream(1, Purpose::Block, 0, 0);
+        for motion in [
+            Motion::Circle(circle),
+            Motion::Triangle(triangle),
+            Motion::Line(line),
+            Motion::Walk(walk),
+            Motion::table(&table).unwrap(),
+        ] {
+            let prepared = motion.prepare(0, 0, 1000.0);
+            for _ in 0..200 {
+                let from = random.between(0.0, 990.0);
+                let to = from + random.between(0.0, [0.5, 30.0, 1000.0 - from][from as usize % 3]);
+                let to = to.min(1000.0);
+                let piece = prepared.between(from, to);
+                let extent = piece.extent(from, to).unwrap();
+                for n in 0..=100 {
+                    let place = piece.at(from + (to - from) * f64::from(n) / 100.0);
+                    let is_inside =
+                        |(x, [low, high]): (f64, [f64; 2])| low - 1e-9 <= x && x <= high + 1e-9;
+                    assert!(
+                        place.into_iter().zip(extent).all(is_inside),
+                        "{motion:?} {from} {to}: {place:?} {extent:?}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
     fn tables_are_linear_between_rows_and_bad_ones_name_the_row() {
         let points = PointData::new(array![
             [0.0, 0.0, 0.0, 0.0],

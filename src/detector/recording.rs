@@ -312,6 +312,8 @@ mod tests {
             ("lors.xyz", "truth.csv"),
             ("lors.csv", "truth.txt"),
             ("lors.csv", "none/truth.csv"),
+            ("lors.npy", "none/truth.csv"),
+            ("none/lors.npy", "truth.csv"),
             ("none/lors.csv", "truth.csv"),
         ] {
             write(lors, truth);

@@ -291,12 +291,16 @@ impl Slips {
     }
 }
 
+/// Of all rings; a table has a row for each.
+const MOST_CRYSTALS: usize = 1_000_000;
+
 impl Ring {
     fn check(&self) -> Result<(), Problem> {
         above_0("ring.radius", self.radius)?;
         above_0("ring.axial", self.axial)?;
         if self.sectors < 3 || self.sectors > 100_000 {
-            return Err(Problem::new("ring.sectors", "a ring has 3 sectors or more"));
+            let text = "a ring has 3 sectors or more, and at most 100,000";
+            return Err(Problem::new("ring.sectors", text));
         }
         if self.blocks == 0 || self.crystals.contains(&0) {
             let key = if self.blocks == 0 {
@@ -305,6 +309,18 @@ impl Ring {
                 "ring.crystals"
             };
             return Err(Problem::new(key, "at least 1 is needed"));
+        }
+        for [a, b] in [
+            [self.sectors, self.blocks],
+            [self.sectors, self.crystals[0]],
+            [self.blocks, self.crystals[1]],
+        ] {
+            if a.checked_mul(b).is_none_or(|n| n > MOST_CRYSTALS) {
+                let text = format!(
+                    "a ring has at most {MOST_CRYSTALS} blocks, and crystals around and along"
+                );
+                return Err(Problem::new("ring", text));
+            }
         }
         for pitch in self.pitch {
             above_0("ring.pitch", pitch)?;

@@ -45,7 +45,7 @@ pub fn write<C: Contents>(path: impl AsRef<Path>, table: &Table<C>) -> Result<()
 pub(crate) struct Writer {
     output: Output,
     path: PathBuf,
-    n_values: usize,
+    n_values: u64,
     n_columns: usize,
 }
 
@@ -75,13 +75,13 @@ impl Writer {
                 .write_all(bytes.as_flattened())
                 .map_err(Error::writing(&self.path))?;
         }
-        self.n_values += values.len();
+        self.n_values += values.len() as u64;
         Ok(())
     }
 
     /// Now that their number is known.
     pub(crate) fn finish(mut self) -> Result<()> {
-        let header = header(self.n_values / self.n_columns.max(1), self.n_columns);
+        let header = header(self.n_values / self.n_columns.max(1) as u64, self.n_columns);
         self.output
             .seek(SeekFrom::Start(0))
             .and_then(|_| self.output.write_all(&header))
@@ -91,7 +91,7 @@ impl Writer {
 }
 
 /// Everything before the values.
-fn header(n_rows: usize, n_columns: usize) -> [u8; HEADER] {
+fn header(n_rows: u64, n_columns: usize) -> [u8; HEADER] {
     let text =
         format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({n_rows}, {n_columns}), }}");
     let [low, high] = LENGTH.to_le_bytes();
@@ -318,6 +318,31 @@ mod tests {
 
     fn problem(bytes: &[u8]) -> String {
         parse::<crate::data::Points>(bytes).unwrap_err()
+    }
+
+    #[test]
+    fn rows_that_come_in_pieces_or_not_at_all_are_those_of_a_table() {
+        let folder = tempfile::tempdir().unwrap();
+        let [whole, pieces] = ["whole.npy", "pieces.npy"].map(|name| folder.path().join(name));
+        let rows = (0..10_000).map(|n| [f64::from(n), 0.5, -1.0, f64::NAN]);
+        let rows: Vec<[f64; 4]> = rows.collect();
+        for n in [0, 1, 10_000] {
+            let rows = &rows[..n];
+            write(
+                &whole,
+                &PointData::new(Array2::from(rows.to_vec())).unwrap(),
+            )
+            .unwrap();
+            let mut writer = Writer::create(&pieces, 4).unwrap();
+            for rows in rows.chunks(777) {
+                writer.push(rows.as_flattened()).unwrap();
+            }
+            writer.finish().unwrap();
+            let [whole, pieces] = [&whole, &pieces].map(|path| std::fs::read(path).unwrap());
+            assert_eq!(whole, pieces);
+            assert_eq!(points(&pieces).n_rows(), n);
+            assert_eq!((pieces.len() - 32 * n) % ALIGNMENT, 0);
+        }
     }
 
     #[test]

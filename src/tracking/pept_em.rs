@@ -29,10 +29,12 @@ const APART: f64 = 5.0;
 const APART_FROM_TRIED: f64 = 1.5;
 /// No more tracers are looked for than there could be with so many lines each.
 const LEAST_LINES: usize = 6;
-/// Times that tracers are looked for in vain before no more are, after each among so many times more crossings; and steps that show
-/// whether there is one.
+/// Times that tracers are looked for in vain before no more are. After each, where there are tracers, it is among so many times more
+/// crossings, but then not among more than these.
 const FRUITLESS: u32 = 3;
 const MORE: usize = 4;
+const MOST_CROSSINGS: usize = 8192;
+/// Steps that show whether there is a tracer.
 const FIRST_STEPS: usize = 5;
 /// The share of its gain that a tracer must have after these.
 const FIRST_GAIN: f64 = 0.5;
@@ -108,9 +110,9 @@ impl PeptEm {
         }
     }
 
-    /// In a ring, by how much (as a share) the squares of widths grow for a line that leans all the way: they are times
-    /// `1 + lean sin^2`, with the angle between the line and the normal of the crystals across the axis, since the depth at which a
-    /// photon is absorbed is not known. Learned with the widths; 0 by default where these are given.
+    /// In a ring, by how much (as a share) the squares of widths grow, across the line and the axis, for a line that leans all the way:
+    /// they are times `1 + lean sin^2`, with the angle between the line and the normal of the crystals across the axis, since the depth
+    /// at which a photon is absorbed is not known. Learned with the widths; 0 by default where these are given.
     #[must_use]
     pub fn lean(self, lean: f64) -> Self {
         Self { lean, ..self }
@@ -150,13 +152,15 @@ impl PeptEm {
     fn locate<'a>(&self, lors: &'a Lors, model: Model) -> Mixture<'a> {
         let mut mixture = Mixture::new(lors, model);
         let mut tried = Vec::new();
+        let most = self.max_tracers.min(lors.len() / LEAST_LINES);
         loop {
             let n = mixture.tracers().len();
-            self.search(lors, &mut mixture, &mut tried);
-            // Some that were found twice may have left no room for others.
-            let is_full = mixture.tracers().len() >= self.max_tracers;
+            search(lors, &mut mixture, &mut tried, most);
+            let n_found = mixture.tracers().len();
             mixture.settle();
-            if !is_full || mixture.tracers().len() <= n {
+            // Some that were found twice may have left no room for others.
+            let left = mixture.tracers().len();
+            if n_found < most || left == most || left <= n {
                 break;
             }
         }
@@ -164,36 +168,38 @@ impl PeptEm {
         while mixture.tracers().len() < self.max_tracers && mixture.split_one(&mut tried) {}
         mixture
     }
+}
 
-    /// Adds tracers until no more are found, or there are as many as there may be.
-    fn search(&self, lors: &Lors, mixture: &mut Mixture<'_>, tried: &mut Vec<[f64; 3]>) {
-        let most = self.max_tracers.min(lors.len() / LEAST_LINES);
-        let mut fruitless = 0;
-        while fruitless < FRUITLESS && mixture.tracers().len() < most {
-            let wanted = most - mixture.tracers().len();
-            // Where there is none, more crossings find more of what chance makes.
-            let effort = if mixture.tracers().is_empty() {
-                1
-            } else {
-                MORE.pow(fruitless)
-            };
-            let crossings = crossings(lors, mixture, tried, wanted, effort);
-            for &x in &crossings {
-                let n = mixture.tracers().len();
-                mixture.add(n, [x, [0.0; 3], [0.0; 3]]);
+/// Adds tracers until no more are found, or there are as many as there may be.
+fn search(lors: &Lors, mixture: &mut Mixture<'_>, tried: &mut Vec<[f64; 3]>, most: usize) {
+    let mut fruitless = 0;
+    while fruitless < FRUITLESS && mixture.tracers().len() < most {
+        let wanted = most - mixture.tracers().len();
+        let is_empty = mixture.tracers().is_empty();
+        // Where there is none, more crossings find more of what chance makes.
+        let effort = if is_empty { 1 } else { MORE.pow(fruitless) };
+        let crossings = crossings(lors, mixture, tried, wanted, effort);
+        if crossings.is_empty() {
+            if is_empty {
+                break;
             }
-            mixture.converge(FIRST_STEPS);
-            let n_new = crossings.len();
-            let n_tried = tried.len();
-            for n in (0..mixture.tracers().len()).rev() {
-                let tracer = &mixture.tracers()[n];
-                if mixture.is_chance(tracer, FIRST_GAIN) {
-                    tried.push(tracer.start);
-                    mixture.remove(n);
-                }
-            }
-            fruitless += u32::from(tried.len() - n_tried >= n_new);
+            fruitless += 1;
+            continue;
         }
+        for &x in &crossings {
+            let n = mixture.tracers().len();
+            mixture.add(n, [x, [0.0; 3], [0.0; 3]]);
+        }
+        mixture.converge(FIRST_STEPS);
+        let n_tried = tried.len();
+        for n in (0..mixture.tracers().len()).rev() {
+            let tracer = &mixture.tracers()[n];
+            if mixture.is_chance(tracer, FIRST_GAIN) {
+                tried.push(tracer.start);
+                mixture.remove(n);
+            }
+        }
+        fruitless += u32::from(tried.len() - n_tried >= crossings.len());
     }
 }
 
@@ -210,9 +216,8 @@ fn crossings(
     let weights = mixture.left_over();
     let left = |&n: &usize| weights[n / LANES][n % LANES] > 0.5;
     let rows: Vec<usize> = (0..lors.len()).filter(left).collect();
-    let n_crossings = CROSSINGS
-        .saturating_add(CROSSINGS_PER_TRACER.saturating_mul(wanted))
-        .saturating_mul(effort);
+    let more = |n: usize| (effort * n).min(n.max(MOST_CROSSINGS));
+    let n_crossings = more(CROSSINGS + CROSSINGS_PER_TRACER * wanted);
     let mut ranked = crossings_of_two(lors, &rows, n_crossings, GAP * narrow);
     let rank = |ranked: &mut Vec<([f64; 3], f64)>, step| {
         for (x, lines) in &mut *ranked {
@@ -220,9 +225,7 @@ fn crossings(
         }
         ranked.sort_by(|a, b| b.1.total_cmp(&a.1)); // stable
     };
-    let n_best = BEST_PER_TRACER
-        .saturating_mul(wanted.saturating_add(1))
-        .saturating_mul(effort);
+    let n_best = more(BEST_PER_TRACER * (wanted + 1));
     if weights.len() > FEW_PACKS && ranked.len() > n_best {
         rank(&mut ranked, COARSE);
         ranked.truncate(n_best);
@@ -739,7 +742,7 @@ mod tests {
         for max_tracers in [9, 27] {
             let step = PeptEm::new(max_tracers).order(0);
             let step = step.learn(samples.clone()).unwrap().unwrap();
-            assert!((2.0..15.0).contains(&step.lean), "{}", step.lean);
+            assert!((5.0..20.0).contains(&step.lean), "{}", step.lean);
             for sample in &samples {
                 let found = points(&step, sample.clone()).positions();
                 assert_eq!(found.len(), 9, "of {max_tracers}");

@@ -62,9 +62,9 @@ impl Refine {
         }
     }
 
-    /// In a ring, by how much (as a share) the squares of widths grow for a line that leans all the way: they are times
-    /// `1 + lean sin^2`, with the angle between the line and the normal of the crystals across the axis, since the depth at which a
-    /// photon is absorbed is not known. Learned with the widths; 0 by default where these are given.
+    /// In a ring, by how much (as a share) the squares of widths grow, across the line and the axis, for a line that leans all the way:
+    /// they are times `1 + lean sin^2`, with the angle between the line and the normal of the crystals across the axis, since the depth
+    /// at which a photon is absorbed is not known. Learned with the widths; 0 by default where these are given.
     #[must_use]
     pub fn lean(self, lean: f64) -> Self {
         Self { lean, ..self }

@@ -62,8 +62,8 @@ impl Density {
 const BINS: usize = 64;
 
 /// The largest growth of the squares of widths, and steps of the search for it.
-const MOST_LEAN: f64 = 15.0;
-const LEAN_STEPS: usize = 24;
+const MOST_LEAN: f64 = 100.0;
+const LEAN_STEPS: usize = 30;
 
 /// What lines say of widths and shares.
 #[derive(Clone, Copy, Debug)]

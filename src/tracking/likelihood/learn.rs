@@ -131,7 +131,7 @@ impl Fit {
 }
 
 /// Widths, paths and counts of all samples together.
-fn fit_density(samples: &mut [Mixture<'_>], mut density: Density) -> Option<Density> {
+pub(super) fn fit_density(samples: &mut [Mixture<'_>], mut density: Density) -> Option<Density> {
     for _ in 0..STEPS {
         let spreads: Vec<Spreads> = samples
             .par_iter_mut()

@@ -206,10 +206,10 @@ impl Ring {
     fn lean(&self, row: &[f64; 7]) -> [f64; 2] {
         let [[ax, ay], [bx, by]] = [1, 4].map(|end| self.across_axis(row, end));
         let (dx, dy) = (bx - ax, by - ay);
-        let square = dx * dx + dy * dy;
-        if square > 0.0 {
-            let sine = (ax * dy - ay * dx) / (square.sqrt() * self.radius);
-            let factor = sine.clamp(-1.0, 1.0) / square.sqrt();
+        let length = (dx * dx + dy * dy).sqrt();
+        let sine = (ax * dy - ay * dx) / (length * self.radius);
+        let factor = sine.clamp(-1.0, 1.0) / length;
+        if factor.is_finite() {
             [-dy * factor, dx * factor]
         } else {
             [0.0; 2]

@@ -382,7 +382,8 @@ impl<'a> Mixture<'a> {
                 .views
                 .iter()
                 .flat_map(|view| (0..LANES).map(|k| pull(view, k)));
-            // A line draws the path to itself: the path's covariance over that of the line, each in two dimensions.
+            // A line draws the path to itself: the path's covariance over that of the line, each in two dimensions (lines that lean draw
+            // less across, which is left out).
             let leverage = 0.5 * unknowns / pulls.sum::<f64>();
             for (pack, view) in near.packs.iter().zip(&near.views) {
                 for k in 0..LANES {

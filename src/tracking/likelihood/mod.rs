@@ -3,7 +3,9 @@
 //! In the plane perpendicular to line i a tracer k is seen with the density `g = sum_j share_j exp(-d^2 / 2 s_j^2) / (2 pi s_j^2)`,
 //! d its distance from the line at the line's time. Lines arrive as a Poisson process of density `f_i = b + sum_k n_k g_ik`: `n_k` is
 //! the expected number of the tracer's lines, b that of the background per mm^2 near the tracers, where alone it matters. So only
-//! the lines near a tracer are looked at, and nothing needs to be known about the detector.
+//! the lines near a tracer are looked at, and nothing needs to be known about the detector. But in a ring the unknown depth at which
+//! photons are absorbed moves lines that lean: across the line and the axis, `s_j^2` is `1 + lean sin^2` times larger, `d^2` becomes
+//! `r^T M r`, r the perpendicular and `M = 1 - u u^T - shrink a a^T`, and g is divided by the root of that factor.
 //!
 //! Manger, Renaud and Vanneste, "An expectation-maximization algorithm for positron emission particle tracking", Review of
 //! Scientific Instruments 92, 085105 (2021).

@@ -16,7 +16,7 @@ pub(in crate::tracking) struct Widths {
     pub(in crate::tracking) widths: [f64; 2],
     /// The share of lines in the narrow one.
     pub(in crate::tracking) narrow_share: f64,
-    /// By how much, as a share, the squares of widths grow for lines that lean all the way in a ring.
+    /// By how much, as a share, the squares of widths across grow for lines that lean all the way in a ring.
     pub(in crate::tracking) lean: f64,
 }
 

@@ -81,9 +81,9 @@ impl Near {
 /// Sums over a tracer's lines.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Sums {
-    /// `sum tau^m M` (xx, xy, xz, yy, yz, zz): the blocks of the matrix.
+    /// `sum tau^m n h M / f` (xx, xy, xz, yy, yz, zz), or the exact one: the blocks of the matrix.
     pub(super) matrix: [[f64; 6]; MOMENTS],
-    /// `-sum tau^m n h r / f`: the gradient of the log likelihood.
+    /// `-sum tau^m n h M r / f`: the gradient of the log likelihood.
     pub(super) vector: Path,
     /// `sum g / f`.
     pub(super) share: f64,

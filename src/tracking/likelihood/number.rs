@@ -168,7 +168,7 @@ impl Mixture<'_> {
         false
     }
 
-    /// The direction in which a tracer's lines are spread most for what they should be, as a step that moves lines by 1 mm rms,
+    /// The direction in which a tracer's lines are spread most for what they should be, as a step that moves lines by 1 mm rms (those that lean: by less),
     /// and how many standard deviations the spread is away from none.
     ///
     /// Two tracers of half the lines at `x + e` and `x - e` have, for small e, a log likelihood that is greater by `e^T S e / 2`,

@@ -1,26 +1,39 @@
+use ndarray::Array2;
 use rand::{RngExt, SeedableRng};
+use rand_distr::{Distribution, StandardNormal};
 use rand_pcg::Pcg64;
 
 use fearless_simd::{Level, Simd, dispatch, f64x4, prelude::*};
 
 use super::dense::Dense;
+use super::learn::fit_density;
 use super::lors::length;
 use super::mixture::path_of;
 use super::near::Sums;
 use super::simd::{LARGEST_EXPONENT, exp_minus};
 use super::simulated::{self, Tracer as Simulated};
 use super::{LANES, Lors, Mixture, Model, Widths};
+use crate::data::LineData;
+use crate::linear_algebra::{dot, norm};
 
-fn model(order: usize, widths: [f64; 2], narrow_share: f64) -> Model {
-    Model::new(
-        order,
-        Widths::given(Some(widths), narrow_share, 0.0),
-        25.0,
-        10.0,
-    )
+fn model(order: usize, widths: [f64; 2], narrow_share: f64, lean: f64) -> Model {
+    let widths = Widths::given(Some(widths), narrow_share, lean);
+    Model::new(order, widths, 25.0, 10.0)
 }
 
-const MODEL: fn(usize) -> Model = |order| model(order, [2.2, 6.5], 0.55);
+const MODEL: fn(usize, f64) -> Model = |order, lean| model(order, [2.2, 6.5], 0.55, lean);
+
+/// With lines that lean in some direction, each by as much as another.
+fn leaning(mut lors: Lors) -> Lors {
+    for n in 0..lors.len() {
+        let (_, [_, y, z]) = lors.line(n);
+        let size = 0.2 + 0.8 * (n % 7) as f64 / 6.0;
+        for (k, lean) in [0.0, -z, y].into_iter().enumerate() {
+            lors.packs[n / LANES].lean[k][n % LANES] = size * lean / y.hypot(z);
+        }
+    }
+    lors
+}
 
 /// What this processor has.
 fn levels() -> Vec<Level> {
@@ -92,8 +105,8 @@ fn factors_solve_what_they_came_from() {
 }
 
 /// A mixture of two tracers near each other, not at its maximum.
-fn two(lors: &Lors, order: usize) -> Mixture<'_> {
-    let mut mixture = Mixture::new(lors, MODEL(order));
+fn two(lors: &Lors, order: usize, lean: f64) -> Mixture<'_> {
+    let mut mixture = Mixture::new(lors, MODEL(order, lean));
     mixture.add(0, [[300.0, 301.0, 352.0], [1.0, -2.0, 0.5], [0.0; 3]]);
     mixture.add(1, [[309.0, 303.0, 356.0], [-1.0, 1.0, 1.5], [0.0; 3]]);
     mixture.expect();
@@ -117,9 +130,9 @@ fn log_likelihood_at(mixture: &Mixture<'_>, x: &[f64]) -> f64 {
 fn the_information_is_the_second_derivative_of_the_log_likelihood() {
     let tracers = [[301.0, 300.0, 350.0], [308.0, 304.0, 358.0]];
     let tracers = tracers.map(|x| Simulated::at_rest(x, 0.4));
-    let lors = Lors::new(&simulated::lines(2, &tracers, 300, 8.0));
-    for order in 0..=2 {
-        let mixture = two(&lors, order);
+    let lors = leaning(Lors::new(&simulated::lines(2, &tracers, 300, 8.0)));
+    for (order, lean) in [(0, 0.0), (1, 0.0), (2, 0.0), (1, 3.0)] {
+        let mixture = two(&lors, order, lean);
         let n_path = 3 * (order + 1);
         let sums: Vec<Sums> = mixture
             .tracers
@@ -183,13 +196,9 @@ fn the_information_is_the_second_derivative_of_the_log_likelihood() {
 fn no_step_lowers_the_likelihood_and_the_end_is_a_maximum() {
     for seed in 0..20 {
         let x = [300.0, 300.0, 350.0];
-        let lors = Lors::new(&simulated::lines(
-            seed,
-            &[Simulated::at_rest(x, 0.5)],
-            200,
-            8.0,
-        ));
-        let mut mixture = Mixture::new(&lors, MODEL(1));
+        let lines = simulated::lines(seed, &[Simulated::at_rest(x, 0.5)], 200, 8.0);
+        let lors = leaning(Lors::new(&lines));
+        let mut mixture = Mixture::new(&lors, MODEL(1, [0.0, 2.0][seed as usize % 2]));
         mixture.add(0, [[306.0, 297.0, 360.0], [0.0; 3], [0.0; 3]]);
         mixture.background_is_fixed = true;
         let mut before = f64::NEG_INFINITY;
@@ -209,11 +218,11 @@ fn no_step_lowers_the_likelihood_and_the_end_is_a_maximum() {
 fn all_vector_instructions_give_the_same_bits() {
     let tracers = [[301.0, 300.0, 350.0], [308.0, 304.0, 358.0]];
     let tracers = tracers.map(|x| Simulated::at_rest(x, 0.4));
-    let mut lors = Lors::new(&simulated::lines(3, &tracers, 301, 8.0));
+    let mut lors = leaning(Lors::new(&simulated::lines(3, &tracers, 301, 8.0)));
     let mut all = Vec::new();
     for level in levels() {
         lors.level = level;
-        let mut mixture = two(&lors, 2);
+        let mut mixture = two(&lors, 2, 1.0);
         mixture.settle();
         let rows = mixture
             .estimates()
@@ -241,11 +250,11 @@ fn widths_are_fitted() {
         20_000,
         100.0,
     ));
-    let mut mixture = Mixture::new(&lors, model(0, [1.0, 9.0], 0.3).fit_widths(true));
+    let mut mixture = Mixture::new(&lors, model(0, [1.0, 9.0], 0.3, 0.0).fit_widths(true));
     mixture.add(0, [[303.0, 302.0, 345.0], [0.0; 3], [0.0; 3]]);
     mixture.settle();
     // Other starts end there too.
-    let mut other = Mixture::new(&lors, model(0, [3.0, 5.0], 0.8).fit_widths(true));
+    let mut other = Mixture::new(&lors, model(0, [3.0, 5.0], 0.8, 0.0).fit_widths(true));
     other.add(0, [[303.0, 302.0, 345.0], [0.0; 3], [0.0; 3]]);
     other.widen(mixture.reach); // the same lines
     other.settle();
@@ -260,4 +269,49 @@ fn widths_are_fitted() {
         mixture.density,
         other.density
     );
+}
+
+#[test]
+fn how_lines_lean_is_learned_and_makes_no_second_tracer() {
+    let mut rng = Pcg64::seed_from_u64(5);
+    let mut normal = || StandardNormal.sample(&mut rng);
+    let x = [10.0, -20.0, 30.0];
+    let rows = (0..8_000).map(|n| {
+        let u: [f64; 3] = std::array::from_fn(|_| normal());
+        let ends = [-1.0, 1.0].map(|side| [0, 1, 2].map(|k| x[k] + side * 400.0 * u[k] / norm(u)));
+        let [[ax, ay, az], [bx, by, bz]] = ends;
+        [f64::from(n), ax, ay, az, bx, by, bz]
+    });
+    let rows: Vec<[f64; 7]> = rows.collect();
+    let mut lors = leaning(Lors::new(&LineData::new(Array2::from(rows)).unwrap()));
+    let (widths, lean) = ([1.2, 4.0], 8.0);
+    for n in 0..lors.len() {
+        let (pack, lane) = (&mut lors.packs[n / LANES], n % LANES);
+        let (u, a) = (pack.u.map(|u| u[lane]), pack.lean.map(|lean| lean[lane]));
+        let width = widths[usize::from(n % 10 >= 7)];
+        let across = width * (1.0 + lean * dot(a, a)).sqrt() / norm(a) * normal();
+        let along = width / norm(a) * normal();
+        let other = [
+            u[1] * a[2] - u[2] * a[1],
+            u[2] * a[0] - u[0] * a[2],
+            u[0] * a[1] - u[1] * a[0],
+        ];
+        for k in 0..3 {
+            pack.p[k][lane] += across * a[k] + along * other[k];
+        }
+    }
+    let mut mixture = Mixture::new(&lors, model(0, [2.0, 6.0], 0.5, 1.0));
+    mixture.add(0, [x, [0.0; 3], [0.0; 3]]);
+    mixture.widen(60.0);
+    let start = mixture.density;
+    let mut samples = [mixture];
+    let found = fit_density(&mut samples, start).unwrap().widths();
+    assert!((found.lean / lean - 1.0).abs() < 0.1, "{found:?}");
+    for (found, width) in found.widths.into_iter().zip(widths) {
+        assert!((found / width - 1.0).abs() < 0.05, "{found} {width}");
+    }
+    assert!((found.narrow_share - 0.7).abs() < 0.03, "{found:?}");
+    let [mixture] = &mut samples;
+    mixture.settle();
+    assert!(!mixture.split_one(&mut Vec::new()));
 }
