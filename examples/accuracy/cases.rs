@@ -98,7 +98,7 @@ pub(crate) fn all() -> Vec<Case> {
                             let worst = found.times_bound().into_iter().fold(0.0, f64::max);
                             vec![
                                 Score::new("rms / bound", worst, 1.10),
-                                Score::new("bias / sigma", found.bias(), 0.1),
+                                Score::new("bias / sigma beyond chance", found.bias(), 0.1),
                             ]
                         },
                     )

@@ -54,7 +54,7 @@ fn main() -> pept::Result<()> {
     let (n_cases, mut done) = (cases.len(), Vec::new());
     let replica = circle::compare(if options.quick { 3 } else { 6 })?;
     for case in cases {
-        done.push(measure::measure(case, &options, &done)?);
+        done.push(measure::measure(case, &options)?);
         let seconds = started.elapsed().as_secs_f64();
         let case = &done[done.len() - 1].case;
         eprintln!("{seconds:>6.0} s  {} {}", case.scene, case.variant);

@@ -24,8 +24,9 @@ pub(crate) const RECIPES: [(&str, bool); 9] = [
     ("pept-em-link", true),
     ("pept-em-trajectory", true),
 ];
-/// A recipe that took longer on a case (s) is left out of the larger ones of the same scene.
-const PATIENCE: f64 = 15.0;
+/// A recipe that would take longer on a recording (s) is left out, as its first samples say.
+const PATIENCE: f64 = 60.0;
+const FIRST_SAMPLES: usize = 5;
 
 /// A case and what came of it.
 pub(crate) struct Measured {
@@ -65,13 +66,16 @@ impl Outcome {
         [0, 1, 2].map(|axis| self.figure(|found| found.axes[axis].rms) / bound[axis])
     }
 
-    /// The largest mean error of an axis, in units of the bound's standard deviation.
+    /// The largest mean error of an axis, in units of the bound's standard deviation, less two standard errors of the mean: what chance
+    /// makes of so many samples.
     pub(crate) fn bias(&self) -> f64 {
         let Some(bound) = self.bound else {
             return f64::NAN;
         };
         let of_axis = |axis: usize| self.figure(|found| found.axes[axis].mean).abs() / bound[axis];
-        [0, 1, 2].map(of_axis).into_iter().fold(0.0, f64::max)
+        let largest = [0, 1, 2].map(of_axis).into_iter().fold(0.0, f64::max);
+        let chance = 2.0 / self.figure(|found| found.errors.len() as f64).sqrt();
+        (largest - chance).max(0.0)
     }
 
     pub(crate) fn mean(&self) -> f64 {
@@ -106,7 +110,7 @@ impl Outcome {
     }
 }
 
-pub(crate) fn measure(case: Case, options: &Options, done: &[Measured]) -> pept::Result<Measured> {
+pub(crate) fn measure(case: Case, options: &Options) -> pept::Result<Measured> {
     let mut text = SceneText::example(case.scene)?;
     for (name, value) in &case.set {
         text.set(name, &format!("{value:?}"))?;
@@ -135,7 +139,7 @@ pub(crate) fn measure(case: Case, options: &Options, done: &[Measured]) -> pept:
             points_per_ms: 0.0,
             bound: bound.map(|bound| bound.sigma(size as f64)),
         };
-        if let Some(reason) = too_long(&case, name, done) {
+        if let Some(reason) = too_long(name, &case, &simulation.lors, size, overlap) {
             outcome.found = Err(reason);
         } else {
             let started = Instant::now();
@@ -211,28 +215,27 @@ fn until(truth: &PointData, to: f64) -> pept::Result<PointData> {
     truth.slice_rows(..n)
 }
 
-/// Why a recipe is not tried: it took too long on a smaller case of the same scene.
-fn too_long(case: &Case, recipe: &str, done: &[Measured]) -> Option<String> {
-    let last = done.iter().rfind(|last| last.case.scene == case.scene)?;
-    if !["static", "many", "close-packed"]
-        .iter()
-        .any(|scene| case.scene.starts_with(scene))
-    {
+/// Why a recipe is not tried: its first samples took so long that all of them would take too long.
+fn too_long(
+    name: &str,
+    case: &Case,
+    lors: &LineData,
+    size: usize,
+    overlap: usize,
+) -> Option<String> {
+    let stride = size - overlap;
+    let n_samples = lors.n_rows().saturating_sub(overlap) / stride;
+    if n_samples < 4 * FIRST_SAMPLES {
         return None;
     }
-    let outcome = last
-        .outcomes
-        .iter()
-        .find(|outcome| outcome.recipe == recipe)?;
-    match &outcome.found {
-        Err(reason) if reason.starts_with("not run") => Some(reason.clone()),
-        _ => (outcome.seconds > PATIENCE).then(|| {
-            format!(
-                "not run: {} took it {:.0} s",
-                last.case.variant, outcome.seconds
-            )
-        }),
-    }
+    let some = lors
+        .slice_rows(..size + (FIRST_SAMPLES - 1) * stride)
+        .ok()?;
+    let started = Instant::now();
+    track(name, case, &some, size, overlap).ok()?;
+    let seconds = started.elapsed().as_secs_f64() / FIRST_SAMPLES as f64 * n_samples as f64;
+    (seconds > PATIENCE)
+        .then(|| format!("not run: {n_samples} samples would take it about {seconds:.0} s"))
 }
 
 /// LoRs of a sample, and how many of them are in the next one, too.
