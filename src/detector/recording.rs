@@ -152,6 +152,21 @@ impl Simulator {
         output.finish()
     }
 
+    /// Hands over the rows of all blocks, which are counted.
+    fn for_all_rows(
+        &self,
+        written: &mut Written,
+        progress: &(dyn Fn(f64) + Sync),
+        mut take: impl FnMut(Vec<[f64; 7]>) -> Result<()> + Send,
+    ) -> Result<()> {
+        self.for_each_block(|block| {
+            take(block.rows)?;
+            written.count(&block.sources);
+            progress(block.end);
+            Ok(())
+        })
+    }
+
     fn write_adac(
         &self,
         path: &Path,
@@ -160,11 +175,8 @@ impl Simulator {
         progress: &(dyn Fn(f64) + Sync),
     ) -> Result<()> {
         let mut writer = adac_forte::Writer::create(path, separation)?;
-        self.for_each_block(|block| {
-            written.count(&block.sources);
-            writer.write(&self.table(block.rows.into_flattened())?)?;
-            progress(block.end);
-            Ok(())
+        self.for_all_rows(written, progress, |rows| {
+            writer.write(&self.table(rows.into_flattened())?)
         })?;
         writer.finish()
     }
@@ -176,12 +188,7 @@ impl Simulator {
         progress: &(dyn Fn(f64) + Sync),
     ) -> Result<()> {
         let mut writer = npy::Writer::create(path, Lines::COLUMNS.len())?;
-        self.for_each_block(|block| {
-            writer.push(block.rows.as_flattened())?;
-            written.count(&block.sources);
-            progress(block.end);
-            Ok(())
-        })?;
+        self.for_all_rows(written, progress, |rows| writer.push(rows.as_flattened()))?;
         writer.finish()
     }
 
@@ -191,14 +198,12 @@ impl Simulator {
         written: &mut Written,
         progress: &(dyn Fn(f64) + Sync),
     ) -> Result<()> {
-        let mut rows = Vec::new();
-        self.for_each_block(|block| {
-            rows.extend_from_slice(block.rows.as_flattened());
-            written.count(&block.sources);
-            progress(block.end);
+        let mut all = Vec::new();
+        self.for_all_rows(written, progress, |rows| {
+            all.extend_from_slice(rows.as_flattened());
             Ok(())
         })?;
-        io::table::write_table(path, &self.table(rows)?)
+        io::table::write_table(path, &self.table(all)?)
     }
 
     fn write_truth(&self, path: &Path) -> Result<u64> {

@@ -257,29 +257,9 @@ fn write_npy<T: Value, D: Dimension>(
     output: &mut impl Write,
     cells: &Cells<T, D>,
 ) -> std::io::Result<()> {
-    output.write_all(&npy_header(T::NPY, cells.shape()))?;
+    let shape: Vec<u64> = cells.shape().iter().map(|&n| n as u64).collect();
+    output.write_all(&npy::header(T::NPY, &shape, 0))?;
     write_values(output, cells.as_slice())
-}
-
-/// All that comes before the values, version 1.0.
-fn npy_header(descr: &str, shape: &[usize]) -> Vec<u8> {
-    let shape: Vec<String> = shape.iter().map(usize::to_string).collect();
-    let mut header = format!(
-        "{{'descr': '{descr}', 'fortran_order': False, 'shape': ({}), }}",
-        shape.join(", ")
-    );
-    let unpadded = npy::BEFORE_HEADER + header.len() + 1;
-    let padding = unpadded.next_multiple_of(npy::ALIGNMENT) - unpadded;
-    header.push_str(&" ".repeat(padding));
-    header.push('\n');
-    let length = u16::try_from(header.len()).expect("a header with few numbers should be short");
-    [
-        npy::MAGIC,
-        &[1, 0],
-        &length.to_le_bytes(),
-        header.as_bytes(),
-    ]
-    .concat()
 }
 
 /// An array as it lies in a file.

@@ -24,9 +24,8 @@ const MAX_COLUMNS: usize = 1 << 16;
 /// For files that end too early.
 pub(super) const CUT_OFF: &str = "the file is cut off within its header";
 
-/// Bytes of a written header from its length on: it ends at a multiple of [`ALIGNMENT`], with room for any number of rows.
-const LENGTH: u16 = 118;
-const HEADER: usize = BEFORE_HEADER + LENGTH as usize;
+/// Room for everything before a table's values, with any number of rows.
+const ROOM: usize = 2 * ALIGNMENT;
 
 /// Writes the rows as an array of shape (rows, columns), `<f8`, row after row.
 ///
@@ -46,21 +45,28 @@ pub(crate) struct Writer {
     output: Output,
     path: PathBuf,
     n_values: u64,
-    n_columns: usize,
+    n_columns: u64,
 }
 
 impl Writer {
     pub(crate) fn create(path: &Path, n_columns: usize) -> Result<Self> {
-        let mut output = Output::create(path)?;
-        output
-            .write_all(&header(0, n_columns))
-            .map_err(Error::writing(path))?;
-        Ok(Self {
-            output,
+        let mut writer = Self {
+            output: Output::create(path)?,
             path: path.to_owned(),
             n_values: 0,
-            n_columns,
-        })
+            n_columns: n_columns as u64,
+        };
+        writer.write_header()?;
+        Ok(writer)
+    }
+
+    fn write_header(&mut self) -> Result<()> {
+        let n_rows = self.n_values / self.n_columns.max(1);
+        let header = header("<f8", &[n_rows, self.n_columns], ROOM);
+        self.output
+            .seek(SeekFrom::Start(0))
+            .and_then(|_| self.output.write_all(&header))
+            .map_err(Error::writing(&self.path))
     }
 
     /// More rows.
@@ -81,27 +87,24 @@ impl Writer {
 
     /// Now that their number is known.
     pub(crate) fn finish(mut self) -> Result<()> {
-        let header = header(self.n_values / self.n_columns.max(1) as u64, self.n_columns);
-        self.output
-            .seek(SeekFrom::Start(0))
-            .and_then(|_| self.output.write_all(&header))
-            .map_err(Error::writing(&self.path))?;
+        self.write_header()?;
         self.output.finish()
     }
 }
 
-/// Everything before the values.
-fn header(n_rows: u64, n_columns: usize) -> [u8; HEADER] {
-    let text =
-        format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({n_rows}, {n_columns}), }}");
-    let [low, high] = LENGTH.to_le_bytes();
-    let mut header = [b' '; HEADER];
-    let (start, rest) = header.split_at_mut(BEFORE_HEADER);
-    start[..MAGIC.len()].copy_from_slice(MAGIC);
-    start[MAGIC.len()..].copy_from_slice(&[1, 0, low, high]);
-    rest[..text.len()].copy_from_slice(text.as_bytes());
-    header[HEADER - 1] = b'\n';
-    header
+/// Everything before the values of an array in C order; at least `room` bytes.
+pub(super) fn header(descr: &str, shape: &[u64], room: usize) -> Vec<u8> {
+    let shape: Vec<String> = shape.iter().map(u64::to_string).collect();
+    let mut header = format!(
+        "{{'descr': '{descr}', 'fortran_order': False, 'shape': ({}), }}",
+        shape.join(", ")
+    );
+    let unpadded = BEFORE_HEADER + header.len() + 1;
+    let padding = unpadded.next_multiple_of(ALIGNMENT).max(room) - unpadded;
+    header.push_str(&" ".repeat(padding));
+    header.push('\n');
+    let length = u16::try_from(header.len()).expect("a header with few numbers should be short");
+    [MAGIC, &[1, 0], &length.to_le_bytes(), header.as_bytes()].concat()
 }
 
 /// Reads an array of two dimensions (rows, columns), or of one as a single row. Floats of 4 or 8 bytes, whole numbers and
