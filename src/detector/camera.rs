@@ -3,12 +3,16 @@
 use std::f64::consts::{PI, TAU};
 
 use super::random::{Random, turned};
-use super::scene::{Detector, Ring, Screens};
+use super::scene::{DISTORTIONS, Detector, Ring, Screens};
 
 /// Angles over which a ring's sensitivity is averaged; the average of a smooth periodic function converges fast.
 const ANGLES: u32 = 96;
 /// Parts of a turn in a sector, about: so many that no part reaches over two edges.
 const PARTS: usize = 8;
+
+/// The highest power of a distortion.
+const DEGREE: usize = 5;
+const _: () = assert!((DEGREE + 1) * (DEGREE + 2) / 2 - 1 == DISTORTIONS);
 
 /// A box: x, y, z, from and to.
 pub(super) type Extent = [[f64; 2]; 3];
@@ -106,7 +110,7 @@ pub(super) struct ScreensCamera {
     screens: Screens,
     blur: f64,
     widest: f64,
-    is_distorted: bool,
+    distortion: Option<[Factors; 2]>,
 }
 
 /// Directions up, of slopes in a rectangle: along x and along y, from and to. `None`: all directions up.
@@ -142,29 +146,49 @@ impl Directions for Slopes {
     }
 }
 
+/// The factors of a screen, along x and y, of v^j u^i at j and i.
+type Factors = [[[f64; 2]; DEGREE + 1]; DEGREE + 1];
+
+/// The factors of both screens by the powers of v and u.
+fn by_power([x, y, far_x, far_y]: &[[f64; DISTORTIONS]; 4]) -> [Factors; 2] {
+    [(x, y), (far_x, far_y)].map(|(x, y)| {
+        let mut factors = Factors::default();
+        let terms = (1..=DEGREE).flat_map(|degree| (0..=degree).map(move |j| (j, degree - j)));
+        for (n, (j, i)) in terms.enumerate() {
+            factors[j][i] = [x[n], y[n]];
+        }
+        factors
+    })
+}
+
 impl ScreensCamera {
     fn new(screens: Screens, blur: f64, widest: f64) -> Self {
         Self {
             screens,
             blur,
             widest,
-            is_distorted: screens.distortion != [[0.0; 9]; 4],
+            distortion: (screens.distortion != [[0.0; DISTORTIONS]; 4])
+                .then(|| by_power(&screens.distortion)),
         }
     }
 
     /// How far off a hit is seen.
-    fn distortion(&self, [x, y, z]: [f64; 3]) -> [f64; 2] {
+    #[inline]
+    fn distortion(&self, [x, y, _]: [f64; 3], factors: &Factors) -> [f64; 2] {
         let across = |[from, to]: [f64; 2], x: f64| (2.0 * x - from - to) / (to - from);
         let (u, v) = (across(self.screens.x, x), across(self.screens.y, y));
-        let [uu, uv, vv] = [u * u, u * v, v * v];
-        let terms = [u, v, uu, uv, vv, uu * u, uu * v, vv * u, vv * v];
-        let factors = &self.screens.distortion;
-        let [along_x, along_y] = if z > 0.0 {
-            [&factors[2], &factors[3]]
-        } else {
-            [&factors[0], &factors[1]]
-        };
-        [along_x, along_y].map(|factors| factors.iter().zip(&terms).map(|(a, b)| a * b).sum())
+        let horner =
+            |sum: [f64; 2], by: f64, next: [f64; 2]| [sum[0] * by + next[0], sum[1] * by + next[1]];
+        let mut sum = [0.0; 2];
+        for (j, of_power) in factors.iter().enumerate().rev() {
+            let along_u = of_power[..=DEGREE - j].iter().rev();
+            sum = horner(
+                sum,
+                v,
+                along_u.fold([0.0; 2], |sum, next| horner(sum, u, *next)),
+            );
+        }
+        sum
     }
 
     fn on_screen(&self, x: f64, y: f64) -> bool {
@@ -260,8 +284,8 @@ impl Camera for ScreensCamera {
             x += limited * dx / dz.abs();
             y += limited * dy / dz.abs();
         }
-        if self.is_distorted {
-            let [dx, dy] = self.distortion(hit);
+        if let Some(distortion) = &self.distortion {
+            let [dx, dy] = self.distortion(hit, &distortion[usize::from(z > 0.0)]);
             x += dx;
             y += dy;
         }
@@ -311,11 +335,12 @@ pub(super) struct RingCamera {
     /// Cosine and sine of where each sector starts, and of where the last one ends.
     edges: Vec<[f64; 2]>,
     /// The sector in which each part of a turn starts; see [`part`](Self::part).
-    first_sectors: Vec<usize>,
+    first_sectors: Vec<u32>,
     /// Half the axial length.
     half: f64,
-    /// Around: the middles of the crystals of each sector, seen from the axis (x, y).
-    around: Cells<[f64; 2]>,
+    /// Around: the middles of the crystals of a sector, and how far they are from the axis.
+    around: Cells<f64>,
+    reported: f64,
     /// Along the axis: the middles of the crystals of each block (z), and of the blocks.
     along: Cells<f64>,
     blocks: Cells<f64>,
@@ -368,16 +393,12 @@ impl RingCamera {
             };
             let angle = libm::atan2(up * (1.0 - x.abs()), x);
             let turns = angle / TAU;
-            cell((turns - turns.floor()) * ring.sectors as f64, ring.sectors)
+            cell((turns - turns.floor()) * ring.sectors as f64, ring.sectors) as u32
         };
         Self {
             first_sectors: (0..n_parts).map(first_sector).collect(),
-            around: Cells::new(
-                ring.crystals[0],
-                ring.pitch[0],
-                &sectors,
-                |[cos, sin], across| [reported * cos - across * sin, reported * sin + across * cos],
-            ),
+            around: Cells::new(ring.crystals[0], ring.pitch[0], &[0.0], |_, across| across),
+            reported,
             along: Cells::new(
                 ring.crystals[1],
                 ring.pitch[1],
@@ -427,7 +448,7 @@ impl RingCamera {
     #[inline]
     fn sector(&self, x: f64, y: f64) -> usize {
         let n = self.ring.sectors;
-        let sector = self.first_sectors[self.part(x, y)];
+        let sector = self.first_sectors[self.part(x, y)] as usize;
         // To the left of a direction, seen from the axis.
         let left = |[cos, sin]: [f64; 2]| cos * y - sin * x;
         // Without a branch, where either is likely.
@@ -445,10 +466,15 @@ impl RingCamera {
     fn crystal(&self, [x, y, z]: [f64; 3]) -> ([f64; 3], [usize; 2]) {
         let sector = self.sector(x, y);
         let [cos, sin] = self.sectors[sector];
-        let [end_x, end_y] = self.around.middle(sector, y * cos - x * sin);
+        let across = self.around.middle(0, y * cos - x * sin);
         let block = self.blocks.number(z);
         let end_z = self.along.middle(block, z - self.blocks.middles[block]);
-        ([end_x, end_y, end_z], [sector, block])
+        let end = [
+            self.reported * cos - across * sin,
+            self.reported * sin + across * cos,
+            end_z,
+        ];
+        (end, [sector, block])
     }
 
     /// Where a photon that met the ring at `hit` is seen.

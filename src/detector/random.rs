@@ -67,7 +67,10 @@ static TABLES: LazyLock<Tables> = LazyLock::new(|| {
         normal: Ziggurat::new(NORMAL_TAIL, normal_tail, bell, |height| {
             (-2.0 * libm::log(height)).sqrt()
         }),
-        parts: std::array::from_fn(|part| turned(part as f64 / PARTS as f64)),
+        parts: std::array::from_fn(|part| {
+            let (sin, cos) = libm::sincos(TAU * part as f64 / PARTS as f64);
+            [cos, sin]
+        }),
     }
 });
 
@@ -100,6 +103,20 @@ impl Ziggurat {
     fn height(&self, layer: usize, share: f64) -> f64 {
         let [low, high] = [self.heights[layer], self.heights[layer + 1]];
         low + (high - low) * share
+    }
+}
+
+impl Tables {
+    /// Cosine and sine of an angle: of a part of a turn, and of the little that it is turned on, from -0.5 to 0.5 parts.
+    #[inline]
+    fn turned(&self, part: usize, place: f64) -> [f64; 2] {
+        let [cos, sin] = self.parts[part];
+        let angle = place * (TAU / PARTS as f64);
+        // Taylor's series, up to 10^-17.
+        let square = angle * angle;
+        let up = angle * (1.0 - square * (1.0 / 6.0 - square * (1.0 / 120.0)));
+        let on = 1.0 - square * (0.5 - square * (1.0 / 24.0 - square * (1.0 / 720.0)));
+        [cos * on - sin * up, sin * on + cos * up]
     }
 }
 
@@ -210,18 +227,12 @@ impl Random {
         self.exponential() + self.exponential()
     }
 
-    /// Cosine and sine of a uniform angle: of a part of a turn, and of the little that it is turned on.
+    /// Cosine and sine of a uniform angle.
     #[inline]
     pub(super) fn turn(&mut self) -> [f64; 2] {
-        const WIDTH: f64 = TAU / PARTS as f64;
         let bits = self.bits();
-        let [cos, sin] = self.tables.parts[(bits & 0xff) as usize];
-        let angle = (bits >> 11) as f64 * (STEP * WIDTH) - 0.5 * WIDTH;
-        // Taylor's series, up to 10^-17.
-        let square = angle * angle;
-        let up = angle * (1.0 - square * (1.0 / 6.0 - square * (1.0 / 120.0)));
-        let on = 1.0 - square * (0.5 - square * (1.0 / 24.0 - square * (1.0 / 720.0)));
-        [cos * on - sin * up, sin * on + cos * up]
+        let place = (bits >> 11) as f64 * STEP - 0.5;
+        self.tables.turned((bits & 0xff) as usize, place)
     }
 
     /// Two independent standard normal numbers.
@@ -255,9 +266,13 @@ fn splitmix64(x: u64) -> u64 {
 }
 
 /// Cosine and sine of a number of turns.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "`as` saturates")]
 pub(super) fn turned(turns: f64) -> [f64; 2] {
-    let (sin, cos) = libm::sincos(TAU * (turns - turns.floor()));
-    [cos, sin]
+    let parts = turns * PARTS as f64;
+    let nearest = (parts + 0.5_f64.copysign(parts)) as i64;
+    let part = nearest.rem_euclid(PARTS as i64).unsigned_abs() as usize;
+    TABLES.turned(part, parts - nearest as f64)
 }
 
 #[cfg(test)]

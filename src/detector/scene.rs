@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use super::motion::{Circle, Motion};
 use super::scene_text::SceneText;
@@ -67,6 +68,9 @@ pub enum Detector {
     Ring(Ring),
 }
 
+/// Terms of a [distortion](Screens::distortion): two variables, up to the fifth power.
+pub const DISTORTIONS: usize = 20;
+
 /// Two parallel screens, at z = 0 and z = `separation`, such as the ADAC Forte in Birmingham.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -89,9 +93,10 @@ pub struct Screens {
     #[serde(default = "largest_spread")]
     pub max_spread: f64,
     /// How far off hits are seen that are at u, v on their screen, both from -1 to 1 across it: the factors (mm) of u, v, u^2, u v,
-    /// v^2, u^3, u^2 v, u v^2 and v^3, first those along x and y of the first screen (z = 0), then those of the second one.
-    #[serde(default)]
-    pub distortion: [[f64; 9]; 4],
+    /// v^2, u^3, u^2 v and so on up to v^5, first those along x and y of the first screen (z = 0), then those of the second one. In
+    /// TOML lists may be shorter: what is left out is 0.
+    #[serde(default = "undistorted", deserialize_with = "filled_up")]
+    pub distortion: [[f64; DISTORTIONS]; 4],
     /// Times in which the screens are out of step.
     #[serde(default)]
     pub slips: Option<Slips>,
@@ -148,6 +153,28 @@ fn forte_time_step() -> f64 {
     0.1
 }
 
+fn undistorted() -> [[f64; DISTORTIONS]; 4] {
+    [[0.0; DISTORTIONS]; 4]
+}
+
+/// Lists of factors of a [distortion](Screens::distortion), which may be shorter.
+fn filled_up<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<[[f64; DISTORTIONS]; 4], D::Error> {
+    let lists = <[Vec<f64>; 4]>::deserialize(deserializer)?;
+    let mut all = undistorted();
+    for (factors, list) in all.iter_mut().zip(&lists) {
+        let Some(first) = factors.get_mut(..list.len()) else {
+            let n = list.len();
+            return Err(D::Error::custom(format!(
+                "a list of {n} factors; there are {DISTORTIONS} terms, up to the fifth power"
+            )));
+        };
+        first.copy_from_slice(list);
+    }
+    Ok(all)
+}
+
 fn largest_spread() -> f64 {
     4.0
 }
@@ -163,7 +190,7 @@ impl Screens {
             time_step: forte_time_step(),
             depth: 0.0,
             max_spread: largest_spread(),
-            distortion: [[0.0; 9]; 4],
+            distortion: undistorted(),
             slips: None,
         }
     }

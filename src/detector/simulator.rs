@@ -275,12 +275,62 @@ fn slip(slips: Slips, rows: &mut [[f64; 7]], sources: &mut [Source], random: &mu
 #[derive(Clone, Copy)]
 struct Candidate {
     t: f64,
-    tracer: Option<usize>,
-    /// Where the tracer is, and where its photons come from.
-    position: [f64; 3],
+    tracer: Option<u32>,
+    /// Where its photons come from.
     place: [f64; 3],
     direction: [f64; 3],
     back: [f64; 3],
+}
+
+/// Chooses one of several by their weights.
+struct Choice {
+    /// Sums up to and with each of them.
+    sums: Vec<f64>,
+    /// For each of some parts of the total: those that end before it. Where to start, instead of halving all again and again.
+    before: Vec<u32>,
+    parts_per_weight: f64,
+}
+
+impl Choice {
+    fn new(weights: impl Iterator<Item = f64>) -> Self {
+        let mut total = 0.0;
+        let sums: Vec<f64> = weights
+            .map(|weight| {
+                total += weight;
+                total
+            })
+            .collect();
+        let n_parts = 4 * sums.len();
+        let start = |part: usize| {
+            let from = total * part as f64 / n_parts as f64;
+            u32::try_from(sums.partition_point(|sum| *sum <= from)).unwrap_or(0)
+        };
+        Self {
+            before: (0..n_parts).map(start).collect(),
+            parts_per_weight: n_parts as f64 / total,
+            sums,
+        }
+    }
+
+    fn total(&self) -> f64 {
+        self.sums.last().copied().unwrap_or(0.0)
+    }
+
+    /// The first one whose sum is above a number from 0 to below the total.
+    #[inline]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "`as` saturates"
+    )]
+    fn of(&self, pick: f64) -> usize {
+        let part = (pick * self.parts_per_weight) as usize;
+        let mut n = self.before[part.min(self.before.len() - 1)] as usize;
+        while self.sums[n] <= pick {
+            n += 1;
+        }
+        n
+    }
 }
 
 /// A block that is being filled.
@@ -307,12 +357,19 @@ impl Simulator {
     pub(super) fn prepare(scene: Scene) -> Result<Self, Problem> {
         scene.check()?;
         let Scene { seed, duration, .. } = scene;
-        let emitters: Vec<Emitter> = scene
-            .tracers
-            .iter()
-            .enumerate()
-            .map(|(number, tracer)| Emitter::new(tracer, seed, number, duration))
-            .collect();
+        let mut emitters: Vec<Emitter> = Vec::with_capacity(scene.tracers.len());
+        for (number, tracer) in scene.tracers.iter().enumerate() {
+            // One table for each isotope stays in the processor's caches, one for each tracer does not.
+            let earlier = &scene.tracers[..number];
+            let ranges = match earlier
+                .iter()
+                .position(|other| other.isotope == tracer.isotope)
+            {
+                Some(same) => emitters[same].ranges.clone(),
+                None => tracer.isotope.as_ref().map(Ranges::new),
+            };
+            emitters.push(Emitter::new(tracer, ranges, seed, number, duration));
+        }
         let shake = shake(&scene);
         // Six standard deviations.
         let camera = AnyCamera::new(&scene.detector, scene.blur, 6.0 * shake);
@@ -518,17 +575,10 @@ impl Simulator {
             .enumerate()
             .map(|(number, piece)| camera.directions(self.reach(number, piece, from, to)))
             .collect();
-        // Emissions per ms that are tried, summed up to and with each tracer.
-        let mut of_tracers = 0.0;
-        let tried: Vec<f64> = self
-            .emitted
-            .iter()
-            .zip(&directions)
-            .map(|(rate, directions)| {
-                of_tracers += rate * directions.share();
-                of_tracers
-            })
-            .collect();
+        // Emissions per ms that are tried.
+        let tried = self.emitted.iter().zip(&directions);
+        let choice = Choice::new(tried.map(|(rate, directions)| rate * directions.share()));
+        let of_tracers = choice.total();
         let total = of_tracers + self.rates.random;
         let mut t = from;
         loop {
@@ -553,10 +603,7 @@ impl Simulator {
             }
             let pick = total * filling.random.uniform();
             if pick < of_tracers {
-                let tracer = match tried.len() {
-                    1 => 0,
-                    _ => tried.partition_point(|sum| *sum <= pick),
-                };
+                let tracer = choice.of(pick);
                 self.emit(
                     t,
                     tracer,
@@ -568,7 +615,6 @@ impl Simulator {
                 filling.candidates.push(Candidate {
                     t,
                     tracer: None,
-                    position: [0.0; 3],
                     place: [0.0; 3],
                     direction: [0.0; 3],
                     back: [0.0; 3],
@@ -632,8 +678,7 @@ impl Simulator {
             return;
         }
         let direction = directions.draw(random);
-        let position = piece.at(t);
-        let mut place = position;
+        let mut place = piece.at(t);
         if emitter.shape != Shape::Point {
             place = add(place, emitter.shape.offset(random));
         }
@@ -646,8 +691,7 @@ impl Simulator {
         }
         filling.candidates.push(Candidate {
             t,
-            tracer: Some(tracer),
-            position,
+            tracer: u32::try_from(tracer).ok(),
             place,
             direction,
             back,
@@ -691,7 +735,7 @@ impl Simulator {
         &self,
         camera: &C,
         candidate: &Candidate,
-        tracer: usize,
+        tracer: u32,
         hits: [[f64; 3]; 2],
         all: &C::Directions,
         filling: &mut Filling,
@@ -699,7 +743,6 @@ impl Simulator {
         let random = &mut filling.random;
         let Candidate {
             t,
-            position,
             place,
             mut direction,
             back,
@@ -717,22 +760,21 @@ impl Simulator {
             }
         }
         let mut shown = photons;
-        let number = u32::try_from(tracer).unwrap_or(u32::MAX);
-        let mut source = Source::Tracer(number);
+        let mut source = Source::Tracer(tracer);
         if self.scattered > 0.0
             && random.uniform() < self.scattered
             && let Some((found, along)) = self.scattered_pair(camera, place, random)
         {
             photons = found;
             if self.parts.scattered {
-                source = Source::Scattered(number);
+                source = Source::Scattered(tracer);
                 shown = photons;
                 direction = along;
             }
         }
-        if !self.parts.spread && source == Source::Tracer(number) {
+        if !self.parts.spread && source == Source::Tracer(tracer) {
             shown = Photons {
-                hits: camera.clean(position, direction),
+                hits: camera.clean(self.position(tracer as usize, t), direction),
                 directions: [scaled(direction, -1.0), direction],
             };
         }
@@ -933,7 +975,13 @@ impl Simulator {
 }
 
 impl Emitter {
-    fn new(tracer: &Tracer, seed: u64, number: usize, duration: f64) -> Self {
+    fn new(
+        tracer: &Tracer,
+        ranges: Option<Ranges>,
+        seed: u64,
+        number: usize,
+        duration: f64,
+    ) -> Self {
         let mut present = tracer.present(duration);
         if present == [[0.0, duration]] {
             present.clear();
@@ -945,7 +993,7 @@ impl Emitter {
             motion: tracer.motion.prepare(seed, number, duration),
             present,
             shape: tracer.shape.clone(),
-            ranges: tracer.isotope.as_ref().map(Ranges::new),
+            ranges,
         }
     }
 }

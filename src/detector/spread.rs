@@ -1,6 +1,7 @@
 //! What moves a line of response away from its tracer: its shape, the positrons' range, photons that are not in line.
 
 use std::f64::consts::PI;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -58,7 +59,7 @@ fn along_z() -> [f64; 3] {
 impl Shape {
     /// A function of your own.
     pub fn own(offset: impl Fn(&mut Uniform<'_>) -> [f64; 3] + Send + Sync + 'static) -> Self {
-        Self::Own(Own(std::sync::Arc::new(offset)))
+        Self::Own(Own(Arc::new(offset)))
     }
 
     pub(super) fn check(&self) -> Result<(), Problem> {
@@ -279,7 +280,7 @@ impl Isotope {
 
 /// Ranges of positrons, equally likely from one to the next.
 #[derive(Clone, Debug)]
-pub(super) struct Ranges(Vec<f64>);
+pub(super) struct Ranges(Arc<[f64]>);
 
 impl Ranges {
     pub(super) fn new(isotope: &Isotope) -> Self {
@@ -310,7 +311,7 @@ impl Ranges {
             let scale = wanted / Self::mean_of(&ranges);
             ranges.iter_mut().for_each(|range| *range *= scale);
         }
-        Self(ranges)
+        Self(ranges.into())
     }
 
     fn mean_of(ranges: &[f64]) -> f64 {
