@@ -52,8 +52,13 @@ pub(super) trait Camera: Sync {
     /// Whether two photons make an event: on two screens, the first one above.
     fn is_pair(&self, ends: &[[f64; 3]; 2]) -> bool;
 
-    /// What the detector takes for the place of a photon that met its surface at `hit`, and the block that saw it.
-    fn seen(&self, hit: [f64; 3], direction: [f64; 3], random: &mut Random) -> ([f64; 3], usize);
+    /// What the detector takes for the places of two photons that met its surface at `hits`, and the blocks that saw them.
+    fn seen(
+        &self,
+        hits: [[f64; 3]; 2],
+        directions: [[f64; 3]; 2],
+        random: &mut Random,
+    ) -> [([f64; 3], usize); 2];
 
     /// The ends of the line through a point, neither blurred nor limited: the second photon's, then the first one's.
     fn clean(&self, point: [f64; 3], direction: [f64; 3]) -> [[f64; 3]; 2];
@@ -67,6 +72,7 @@ pub(super) trait Camera: Sync {
 
 /// Either of the detectors.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one of them")]
 pub(super) enum AnyCamera {
     Screens(ScreensCamera),
     Ring(RingCamera),
@@ -191,6 +197,32 @@ impl ScreensCamera {
         sum
     }
 
+    /// Where a photon that met a screen at `hit` is seen.
+    #[inline]
+    fn seen_at(&self, hit: [f64; 3], direction: [f64; 3], random: &mut Random) -> [f64; 3] {
+        let [mut x, mut y, z] = hit;
+        if self.screens.depth > 0.0 {
+            // Absorbed within the crystal, seen on its face: too far out.
+            let depth = self.screens.depth * random.uniform();
+            let [dx, dy, dz] = direction;
+            let lean = ((dx * dx + dy * dy) / (dz * dz)).sqrt();
+            let limited = depth.min(self.screens.max_spread / lean);
+            x += limited * dx / dz.abs();
+            y += limited * dy / dz.abs();
+        }
+        if let Some(distortion) = &self.distortion {
+            let [dx, dy] = self.distortion(hit, &distortion[usize::from(z > 0.0)]);
+            x += dx;
+            y += dy;
+        }
+        if self.blur > 0.0 {
+            let [dx, dy] = random.normals();
+            x += self.blur * dx;
+            y += self.blur * dy;
+        }
+        [x, y, z]
+    }
+
     fn on_screen(&self, x: f64, y: f64) -> bool {
         let within = |[from, to]: [f64; 2], x: f64| (from <= x) & (x <= to);
         within(self.screens.x, x) & within(self.screens.y, y)
@@ -273,28 +305,14 @@ impl Camera for ScreensCamera {
     }
 
     #[inline]
-    fn seen(&self, hit: [f64; 3], direction: [f64; 3], random: &mut Random) -> ([f64; 3], usize) {
-        let [mut x, mut y, z] = hit;
-        if self.screens.depth > 0.0 {
-            // Absorbed within the crystal, seen on its face: too far out.
-            let depth = self.screens.depth * random.uniform();
-            let [dx, dy, dz] = direction;
-            let lean = ((dx * dx + dy * dy) / (dz * dz)).sqrt();
-            let limited = depth.min(self.screens.max_spread / lean);
-            x += limited * dx / dz.abs();
-            y += limited * dy / dz.abs();
-        }
-        if let Some(distortion) = &self.distortion {
-            let [dx, dy] = self.distortion(hit, &distortion[usize::from(z > 0.0)]);
-            x += dx;
-            y += dy;
-        }
-        if self.blur > 0.0 {
-            let [dx, dy] = random.normals();
-            x += self.blur * dx;
-            y += self.blur * dy;
-        }
-        ([x, y, z], usize::from(z > 0.0))
+    fn seen(
+        &self,
+        [a, b]: [[f64; 3]; 2],
+        [along_a, along_b]: [[f64; 3]; 2],
+        random: &mut Random,
+    ) -> [([f64; 3], usize); 2] {
+        let a = self.seen_at(a, along_a, random);
+        [a, self.seen_at(b, along_b, random)].map(|end| (end, usize::from(end[2] > 0.0)))
     }
 
     fn clean(&self, point: [f64; 3], direction: [f64; 3]) -> [[f64; 3]; 2] {
@@ -393,7 +411,8 @@ impl RingCamera {
             };
             let angle = libm::atan2(up * (1.0 - x.abs()), x);
             let turns = angle / TAU;
-            cell((turns - turns.floor()) * ring.sectors as f64, ring.sectors) as u32
+            let sector = cell((turns - turns.floor()) * ring.sectors as f64, ring.sectors);
+            u32::try_from(sector).unwrap_or(0)
         };
         Self {
             first_sectors: (0..n_parts).map(first_sector).collect(),
@@ -434,57 +453,64 @@ impl RingCamera {
         })
     }
 
-    /// The part of a turn that a point is in: the parts are not of the same angle, but nearly, and come without an arc tangent.
+    /// The parts of a turn that points are in: they are not of the same angle, but nearly, and come without an arc tangent.
     #[inline]
-    fn part(&self, x: f64, y: f64) -> usize {
+    fn parts(&self, [x, y]: [[f64; 2]; 2]) -> [usize; 2] {
         let n = self.first_sectors.len();
         // From 1 down to -1 above the axis x, and from -1 up to 1 below.
-        let across = x / (x.abs() + y.abs());
-        let quarters = if y >= 0.0 { 1.0 - across } else { 3.0 + across };
-        cell(quarters * (0.25 * n as f64), n)
+        let across = both(|k| x[k] / (x[k].abs() + y[k].abs()));
+        let quarters = both(|k| {
+            if y[k] >= 0.0 {
+                1.0 - across[k]
+            } else {
+                3.0 + across[k]
+            }
+        });
+        quarters.map(|quarters| cell(quarters * (0.25 * n as f64), n))
     }
 
-    /// The sector of a point: that in which its part starts, or a neighbour.
+    /// The sectors of two points: those in which their parts start, or neighbours.
     #[inline]
-    fn sector(&self, x: f64, y: f64) -> usize {
+    fn sectors(&self, [x, y]: [[f64; 2]; 2]) -> [usize; 2] {
         let n = self.ring.sectors;
-        let sector = self.first_sectors[self.part(x, y)] as usize;
+        let parts = self.parts([x, y]);
         // To the left of a direction, seen from the axis.
-        let left = |[cos, sin]: [f64; 2]| cos * y - sin * x;
-        // Without a branch, where either is likely.
-        let sector = sector + usize::from(left(self.edges[sector + 1]) >= 0.0);
-        let sector = if sector == n { 0 } else { sector };
-        if left(self.edges[sector]) < 0.0 {
-            (sector + n - 1) % n
-        } else {
-            sector
-        }
+        let left = |[cos, sin]: [f64; 2], k: usize| cos * y[k] - sin * x[k];
+        let first = parts.map(|part| self.first_sectors[part] as usize);
+        let sectors: [usize; 2] = std::array::from_fn(|k| {
+            // Without a branch, where either is likely.
+            let sector = first[k] + usize::from(left(self.edges[first[k] + 1], k) >= 0.0);
+            if sector == n { 0 } else { sector }
+        });
+        std::array::from_fn(|k| {
+            if left(self.edges[sectors[k]], k) < 0.0 {
+                (sectors[k] + n - 1) % n
+            } else {
+                sectors[k]
+            }
+        })
     }
 
-    /// The middle of the crystal at a point within the ring of crystals, its sector, and its block in there.
+    /// The middles of the crystals at two points within the ring of crystals, their sectors, and their blocks in there. Two at a time:
+    /// processors work on one while they wait for the other.
     #[inline]
-    fn crystal(&self, [x, y, z]: [f64; 3]) -> ([f64; 3], [usize; 2]) {
-        let sector = self.sector(x, y);
-        let [cos, sin] = self.sectors[sector];
-        let across = self.around.middle(0, y * cos - x * sin);
-        let block = self.blocks.number(z);
-        let end_z = self.along.middle(block, z - self.blocks.middles[block]);
-        let end = [
-            self.reported * cos - across * sin,
-            self.reported * sin + across * cos,
-            end_z,
-        ];
-        (end, [sector, block])
+    fn crystals(&self, [a, b]: [[f64; 3]; 2]) -> [([f64; 3], [usize; 2]); 2] {
+        let [x, y, z] = [[a[0], b[0]], [a[1], b[1]], [a[2], b[2]]];
+        let sectors = self.sectors([x, y]);
+        let turns = sectors.map(|sector| self.sectors[sector]);
+        let offsets = both(|k| y[k] * turns[k][0] - x[k] * turns[k][1]);
+        let across = offsets.map(|offset| self.around.middle(0, offset));
+        let blocks = z.map(|z| self.blocks.number(z));
+        let middles = blocks.map(|block| self.blocks.middles[block]);
+        let along = both(|k| self.along.middle(blocks[k], z[k] - middles[k]));
+        let end_x = both(|k| self.reported * turns[k][0] - across[k] * turns[k][1]);
+        let end_y = both(|k| self.reported * turns[k][1] + across[k] * turns[k][0]);
+        std::array::from_fn(|k| ([end_x[k], end_y[k], along[k]], [sectors[k], blocks[k]]))
     }
 
-    /// Where a photon that met the ring at `hit` is seen.
+    /// Where a photon that met the ring at `hit` is absorbed, and what blur makes of it.
     #[inline]
-    fn seen_in(
-        &self,
-        hit: [f64; 3],
-        direction: [f64; 3],
-        random: &mut Random,
-    ) -> ([f64; 3], [usize; 2]) {
+    fn absorbed(&self, hit: [f64; 3], direction: [f64; 3], random: &mut Random) -> [f64; 3] {
         let mut place = hit;
         let Ring {
             depth,
@@ -513,8 +539,14 @@ impl RingCamera {
                 z + along,
             ];
         }
-        self.crystal(place)
+        place
     }
+}
+
+/// Of two.
+#[inline]
+fn both(f: impl Fn(usize) -> f64) -> [f64; 2] {
+    [f(0), f(1)]
 }
 
 /// Cells of one width side by side, around a middle, in each of some groups.
@@ -647,9 +679,15 @@ impl Camera for RingCamera {
     }
 
     #[inline]
-    fn seen(&self, hit: [f64; 3], direction: [f64; 3], random: &mut Random) -> ([f64; 3], usize) {
-        let (end, [sector, block]) = self.seen_in(hit, direction, random);
-        (end, sector * self.ring.blocks + block)
+    fn seen(
+        &self,
+        [a, b]: [[f64; 3]; 2],
+        [along_a, along_b]: [[f64; 3]; 2],
+        random: &mut Random,
+    ) -> [([f64; 3], usize); 2] {
+        let a = self.absorbed(a, along_a, random);
+        let ends = self.crystals([a, self.absorbed(b, along_b, random)]);
+        ends.map(|(end, [sector, block])| (end, sector * self.ring.blocks + block))
     }
 
     fn clean(&self, point: [f64; 3], direction: [f64; 3]) -> [[f64; 3]; 2] {
@@ -666,10 +704,11 @@ impl Camera for RingCamera {
                 self.ring.radius * sin,
                 random.between(-self.half, self.half),
             ];
-            self.seen_in(hit, [cos, sin, 0.0], random)
+            self.absorbed(hit, [cos, sin, 0.0], random)
         };
         loop {
-            let ends = [one(random), one(random)];
+            let a = one(random);
+            let ends = self.crystals([a, one(random)]);
             let [sector, other] = ends.map(|(_, [sector, _])| sector);
             // No coincidence of a sector with itself.
             if sector != other {
@@ -805,12 +844,13 @@ mod tests {
                 let angle = f64::from(k) * 0.001 + 1e-7;
                 let expected = (angle / TAU).fract() * n as f64;
                 if (expected - expected.round()).abs() > 1e-9 {
-                    let found = camera.sector(3.0 * angle.cos(), 3.0 * angle.sin());
+                    let [found, other] =
+                        camera.sectors([[3.0 * angle.cos(), 1.0], [3.0 * angle.sin(), 0.0]]);
+                    assert_eq!(other, 0);
                     assert_eq!(found, expected as usize, "{n} {angle}");
                 }
             }
-            assert_eq!(camera.sector(1.0, 0.0), 0);
-            assert!(camera.sector(-0.0, -0.0) < n);
+            assert!(camera.sectors([[-0.0, 1.0], [-0.0, 0.0]])[0] < n);
         }
     }
 
@@ -831,7 +871,7 @@ mod tests {
             let Some(hit) = camera.arrive(point, direction) else {
                 continue;
             };
-            let (end, block) = camera.seen(hit, direction, &mut random);
+            let [(end, block), _] = camera.seen([hit; 2], [direction; 2], &mut random);
             assert!(block < 432);
             let distance = (end[0] * end[0] + end[1] * end[1]).sqrt();
             assert!((reported..reported + 0.5).contains(&distance));
@@ -854,6 +894,40 @@ mod tests {
     }
 
     #[test]
+    fn a_distortion_is_the_sum_of_its_terms_in_the_order_of_degrees() {
+        let mut screens = Screens {
+            x: [-1.0, 1.0],
+            y: [-1.0, 1.0],
+            ..Screens::new(600.0)
+        };
+        let [u, v] = [0.7, -0.4_f64];
+        let mut expected = [0.0; 4];
+        let mut n = 0;
+        for degree in 1..=5 {
+            for j in 0..=degree {
+                let term = u.powi(degree - j) * v.powi(j);
+                for (list, expected) in expected.iter_mut().enumerate() {
+                    let factor = (1 + n) as f64 * [1.0, -0.3, 0.7, 0.1][list];
+                    screens.distortion[list][n] = factor;
+                    *expected += factor * term;
+                }
+                n += 1;
+            }
+        }
+        assert_eq!(n, DISTORTIONS);
+        let camera = ScreensCamera::new(screens, 0.0, 0.0);
+        let mut random = Random::stream(8, Purpose::Block, 0, 0);
+        let hits = [[u, v, 0.0], [u, v, 600.0]];
+        let directions = [[0.0, 0.0, -1.0], [0.0, 0.0, 1.0]];
+        let seen = camera.seen(hits, directions, &mut random);
+        for (k, ([x, y, z], screen)) in seen.into_iter().enumerate() {
+            assert_eq!((screen, z), (k, hits[k][2]));
+            assert!((x - u - expected[2 * k]).abs() < 1e-12);
+            assert!((y - v - expected[2 * k + 1]).abs() < 1e-12);
+        }
+    }
+
+    #[test]
     fn the_depth_of_a_screen_moves_hits_outwards_up_to_its_limit() {
         let screens = Screens {
             depth: 16.0,
@@ -864,7 +938,8 @@ mod tests {
         let mut largest: f64 = 0.0;
         for _ in 0..1_000 {
             let direction = [0.48, 0.0, -0.64_f64.sqrt()];
-            let ([x, y, z], block) = camera.seen([300.0, 300.0, 0.0], direction, &mut random);
+            let hits = [[300.0, 300.0, 0.0]; 2];
+            let [([x, y, z], block), _] = camera.seen(hits, [direction; 2], &mut random);
             assert!(x >= 300.0 && y == 300.0 && z == 0.0 && block == 0);
             largest = largest.max(x - 300.0);
         }

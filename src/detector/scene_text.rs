@@ -760,6 +760,14 @@ mod tests {
             panic!("{:?}", circle.detector);
         };
         assert!(screens.slips.is_some());
+        // Lists of factors may be shorter.
+        let text = "duration = 1\n[screens]\nseparation = 1\ndistortion = [[1, 2], [], [3], []]\n[[tracer]]\nposition = [302, 302, 0.5]";
+        let Detector::Screens(short) = SceneText::new("my.toml", text).scene().unwrap().detector
+        else {
+            panic!("{text}");
+        };
+        assert_eq!(short.distortion[0][..3], [1.0, 2.0, 0.0]);
+        assert_eq!(short.distortion.as_flattened().iter().sum::<f64>(), 6.0);
         assert_eq!(circle.tracers, Scene::default().tracers);
         assert_eq!(circle.offsets, Scene::default().offsets);
         let error = Scene::example("cirkle").unwrap_err().to_string();
@@ -835,6 +843,13 @@ mod tests {
             (
                 "duration = 1\nscreens = { separation = 1, sep = 3 }\n",
                 "line 2: unknown field `sep`",
+            ),
+            (
+                &format!(
+                    "duration = 1\n[screens]\nseparation = 1\ndistortion = [[1], [], [2, 3], [{}]]\n",
+                    "0,".repeat(21)
+                ),
+                "line 4: a list of 21 factors; there are 20 terms",
             ),
             (
                 &format!("{tracer}colour = 1\n"),

@@ -780,12 +780,7 @@ impl Simulator {
         }
         let is_as_seen = shown.hits == photons.hits;
         let mut again = (!is_as_seen).then(|| random.clone());
-        let see = |photons: &Photons, random: &mut Random| {
-            let ([a, b], [along_a, along_b]) = (photons.hits, photons.directions);
-            let a = camera.seen(a, along_a, random);
-            [a, camera.seen(b, along_b, random)]
-        };
-        let seen = see(&photons, random);
+        let seen = camera.seen(photons.hits, photons.directions, random);
         if !self.catches(t, [seen[0].1, seen[1].1], &mut filling.last) {
             return;
         }
@@ -794,7 +789,7 @@ impl Simulator {
             (true, None) => [seen[0].0, seen[1].0],
             // The same random numbers for the other photons.
             (true, Some(random)) => {
-                let [a, b] = see(&shown, random);
+                let [a, b] = camera.seen(shown.hits, shown.directions, random);
                 [a.0, b.0]
             }
         };
@@ -1211,6 +1206,29 @@ mod tests {
     use super::super::spread::{Offsets, Sphere};
     use super::super::vector::dot;
     use super::*;
+
+    #[test]
+    fn a_choice_is_the_first_whose_sum_is_above() {
+        let mut random = Random::stream(3, Purpose::Block, 0, 0);
+        for n in [1, 2, 7, 80] {
+            let weights: Vec<f64> = (0..n)
+                .map(|k| {
+                    if k % 3 == 1 {
+                        0.0
+                    } else {
+                        random.exponential()
+                    }
+                })
+                .collect();
+            let choice = Choice::new(weights.iter().copied());
+            for _ in 0..10_000 {
+                let pick = choice.total() * random.uniform();
+                let expected = choice.sums.partition_point(|sum| *sum <= pick);
+                assert_eq!(choice.of(pick), expected);
+                assert!(weights[expected] > 0.0);
+            }
+        }
+    }
 
     #[test]
     fn screens_out_of_step_exchange_hits_of_neighbours_in_bursts() {

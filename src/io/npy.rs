@@ -39,9 +39,9 @@ pub fn write<C: Contents>(path: impl AsRef<Path>, table: &Table<C>) -> Result<()
     writer.finish()
 }
 
-/// Writes rows as they come, in the memory of a few.
+/// Writes rows as they come, in the memory of a few; the array appears under its name when it is [finished](Self::finish).
 #[derive(Debug)]
-pub(crate) struct Writer {
+pub struct Writer {
     output: Output,
     path: PathBuf,
     n_values: u64,
@@ -49,10 +49,15 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn create(path: &Path, n_columns: usize) -> Result<Self> {
+    /// Starts an array of this many columns.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn create(path: impl AsRef<Path>, n_columns: usize) -> Result<Self> {
+        let path = path.as_ref().to_owned();
         let mut writer = Self {
-            output: Output::create(path)?,
-            path: path.to_owned(),
+            output: Output::create(&path)?,
+            path,
             n_values: 0,
             n_columns: n_columns as u64,
         };
@@ -69,8 +74,17 @@ impl Writer {
             .map_err(Error::writing(&self.path))
     }
 
-    /// More rows.
-    pub(crate) fn push(&mut self, values: &[f64]) -> Result<()> {
+    /// Writes the next rows.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Columns`] for rows that are not whole.
+    pub fn push(&mut self, values: &[f64]) -> Result<()> {
+        let n = values.len() as u64;
+        if !n.is_multiple_of(self.n_columns.max(1)) {
+            let columns = self.n_columns;
+            let problem = format!("{n} values are no whole rows of {columns} columns");
+            return Err(Error::Columns(problem));
+        }
         let mut bytes = vec![[0; size_of::<f64>()]; CHUNK.min(values.len())];
         for chunk in values.chunks(CHUNK) {
             let bytes = &mut bytes[..chunk.len()];
@@ -85,8 +99,11 @@ impl Writer {
         Ok(())
     }
 
-    /// Now that their number is known.
-    pub(crate) fn finish(mut self) -> Result<()> {
+    /// Ends the array, whose number of rows is known now.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; nothing appears then.
+    pub fn finish(mut self) -> Result<()> {
         self.write_header()?;
         self.output.finish()
     }

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
+use pept::data::{Contents as _, Lines};
 use pept::io::source::{self, Files, LineSource};
-use pept::io::{self, adac_forte, csv, parallel_screens};
+use pept::io::{self, adac_forte, csv, npy, parallel_screens};
 use pept::{Attribute, LineData};
 use serde_json::json;
 
@@ -18,8 +19,8 @@ pub(crate) struct Arguments {
     /// A recording (several files and patterns are one run), or a table of lines or points
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,
-    /// Tables: OUT.csv, OUT.arrow, OUT.npy. Recordings of screens also: OUT.txt, text `t x1 y1 x2 y2`, and OUT.da01, ADAC Forte. Text and
-    /// ADAC are written as the input is read, the others are held in memory
+    /// Tables: OUT.csv, OUT.npy, OUT.arrow. Recordings of screens also: OUT.txt, text `t x1 y1 x2 y2`, and OUT.da01, ADAC Forte. LoRs are
+    /// written as they are read, but for .arrow, which is held in memory
     #[arg(short, long, value_name = "OUT")]
     output: PathBuf,
     #[command(flatten)]
@@ -31,6 +32,7 @@ enum Output {
     Csv,
     Adac,
     Screens,
+    Npy,
     Table,
 }
 
@@ -42,6 +44,7 @@ impl Output {
         match ending.as_deref() {
             Some("csv") => Ok(Self::Csv),
             Some("txt") => Ok(Self::Screens),
+            Some("npy") => Ok(Self::Npy),
             Some(ending) if adac_forte::is_ending(ending) => Ok(Self::Adac),
             _ if io::table::check_name(path).is_ok() => Ok(Self::Table),
             _ => Err(Failure::Usage(format!(
@@ -112,6 +115,29 @@ fn lines(mut files: Files, output: &Path, format: Output) -> Result<usize, Failu
             parallel_screens::Writer::write,
             parallel_screens::Writer::finish,
         ),
+        Output::Npy => {
+            let mut writer: Option<(npy::Writer, Vec<String>)> = None;
+            let rows = each_block(&mut files, |block| {
+                let (writer, columns) = match &mut writer {
+                    Some(started) => started,
+                    None => {
+                        let columns = block.columns().to_vec();
+                        writer.insert((npy::Writer::create(output, columns.len())?, columns))
+                    }
+                };
+                if columns != block.columns() {
+                    let (first, other) = (columns.join(" "), block.columns().join(" "));
+                    let problem = format!("a run has the columns {first} and then {other}");
+                    return Err(pept::Error::Columns(problem));
+                }
+                writer.push(block.values())
+            })?;
+            match writer {
+                Some((writer, _)) => writer.finish()?,
+                None => npy::Writer::create(output, Lines::COLUMNS.len())?.finish()?,
+            }
+            Ok(rows)
+        }
         Output::Table => {
             let lors = source::read_all(files)?;
             io::table::write_table(output, &lors)?;
