@@ -46,7 +46,7 @@ pub(crate) fn compare(seeds: u64) -> pept::Result<Option<Comparison>> {
         })
         .collect::<pept::Result<_>>()?;
     let mut rows = Vec::new();
-    for (recipe, _) in RECIPES {
+    for recipe in RECIPES.iter().map(|kind| kind.name) {
         if ["birmingham", "fpi"].contains(&recipe) {
             continue; // one tracer; voxels as large as the residuals
         }

@@ -22,6 +22,8 @@ pub(crate) struct Options {
     /// Recordings of a fifth of the length, fewer seeds.
     quick: bool,
     peer: Option<String>,
+    /// See [`commit`].
+    commit: Option<String>,
     scenes: Vec<String>,
 }
 
@@ -30,6 +32,7 @@ fn main() -> pept::Result<()> {
         output: "docs/accuracy.md".into(),
         quick: false,
         peer: None,
+        commit: commit(),
         scenes: Vec::new(),
     };
     let mut arguments = std::env::args().skip(1);
@@ -52,7 +55,7 @@ fn main() -> pept::Result<()> {
     // A page that is looked at early has one of each kind.
     cases.sort_by_key(|case| !case.beside_peer);
     let (n_cases, mut done) = (cases.len(), Vec::new());
-    let replica = circle::compare(if options.quick { 3 } else { 6 })?;
+    let replica = circle::compare(if options.quick { 6 } else { 12 })?;
     for case in cases {
         done.push(measure::measure(case, &options)?);
         let seconds = started.elapsed().as_secs_f64();
@@ -66,4 +69,16 @@ fn main() -> pept::Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// What git calls the sources, if they are a clone's.
+fn commit() -> Option<String> {
+    let output = std::process::Command::new("git")
+        .args(["describe", "--always", "--dirty", "--exclude=*"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .ok()
+        .filter(|output| output.status.success())?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    Some(text.trim().to_owned())
 }

@@ -12,21 +12,44 @@ use crate::Options;
 use crate::cases::{Case, Samples};
 use crate::peer;
 
-/// The recipes that start from LoRs, and whether they fit a velocity to each sample.
-pub(crate) const RECIPES: [(&str, bool); 9] = [
-    ("pept-ml-one-pass", false),
-    ("pept-ml", false),
-    ("birmingham", false),
-    ("fpi", false),
-    ("pept-ml-refined", true),
-    ("pept-ml-smooth", true),
-    ("pept-em", true),
-    ("pept-em-link", true),
-    ("pept-em-trajectory", true),
+/// The recipes that start from LoRs.
+pub(crate) const RECIPES: [Kind; 9] = [
+    Kind::new("pept-ml-one-pass", false, true),
+    Kind::new("pept-ml", false, true),
+    Kind::new("birmingham", false, false),
+    Kind::new("fpi", false, false),
+    Kind::new("pept-ml-refined", true, true),
+    Kind::new("pept-ml-smooth", true, true),
+    Kind::new("pept-em", true, false),
+    Kind::new("pept-em-link", true, false),
+    Kind::new("pept-em-trajectory", true, false),
 ];
+/// LoRs of a sample, for each tracer, whose crossings are clustered: their number grows with the square, and so does the time.
+const MOST_CROSSING: usize = 200;
 /// A recipe that would take longer on a recording (s) is left out, as its first samples say.
-const PATIENCE: f64 = 300.0;
+const PATIENCE: f64 = 600.0;
 const FIRST_SAMPLES: usize = 5;
+/// Samples without a point of a tracer that a trajectory may have.
+const MOST_MISSING: f64 = 10.0;
+
+/// What a recipe does with a sample.
+pub(crate) struct Kind {
+    pub(crate) name: &'static str,
+    /// Fits a velocity to it.
+    fits_motion: bool,
+    /// Clusters the places where its LoRs cross.
+    crosses: bool,
+}
+
+impl Kind {
+    const fn new(name: &'static str, fits_motion: bool, crosses: bool) -> Self {
+        Self {
+            name,
+            fits_motion,
+            crosses,
+        }
+    }
+}
 
 /// A case and what came of it.
 pub(crate) struct Measured {
@@ -66,16 +89,24 @@ impl Outcome {
         [0, 1, 2].map(|axis| self.figure(|found| found.axes[axis].rms) / bound[axis])
     }
 
-    /// The largest mean error of an axis, in units of the bound's standard deviation, less two standard errors of the mean: what chance
-    /// makes of so many samples.
+    /// The largest mean error of an axis, in units of the bound's standard deviation.
     pub(crate) fn bias(&self) -> f64 {
         let Some(bound) = self.bound else {
             return f64::NAN;
         };
         let of_axis = |axis: usize| self.figure(|found| found.axes[axis].mean).abs() / bound[axis];
-        let largest = [0, 1, 2].map(of_axis).into_iter().fold(0.0, f64::max);
+        [0, 1, 2].map(of_axis).into_iter().fold(0.0, f64::max)
+    }
+
+    /// The same less two standard errors of the mean: what chance makes of so many samples.
+    pub(crate) fn bias_beyond_chance(&self) -> f64 {
         let chance = 2.0 / self.figure(|found| found.errors.len() as f64).sqrt();
-        (largest - chance).max(0.0)
+        let bias = self.bias();
+        if bias.is_nan() {
+            bias
+        } else {
+            (bias - chance).max(0.0)
+        }
     }
 
     pub(crate) fn mean(&self) -> f64 {
@@ -115,8 +146,9 @@ pub(crate) fn measure(case: Case, options: &Options) -> pept::Result<Measured> {
     for (name, value) in &case.set {
         text.set(name, &format!("{value:?}"))?;
     }
-    // In a part of `fov` the tracer is nowhere to be seen.
-    let is_long = case.duration > 600.0 && case.scene != "fov";
+    // In a part of `fov` the tracer is nowhere to be seen; of little activity there are few LoRs.
+    let is_whole = ["fov", "circle-low-activity"].contains(&case.scene);
+    let is_long = case.duration > 600.0 && !is_whole;
     let duration = if options.quick && is_long {
         0.2 * case.duration
     } else {
@@ -128,8 +160,9 @@ pub(crate) fn measure(case: Case, options: &Options) -> pept::Result<Measured> {
     let rate = simulation.lors.n_rows() as f64 / duration;
     let bound = bound(&simulator)?;
     let mut outcomes = Vec::new();
-    for (name, fits_motion) in RECIPES {
-        let (size, overlap) = sample(&case, rate, bound.as_ref(), fits_motion);
+    for kind in &RECIPES {
+        let name = kind.name;
+        let (size, overlap) = sample(&case, rate, bound.as_ref(), kind);
         let mut outcome = Outcome {
             recipe: name.into(),
             sample: (size, overlap),
@@ -161,12 +194,12 @@ pub(crate) fn measure(case: Case, options: &Options) -> pept::Result<Measured> {
     }
     if let (true, Some(python)) = (case.beside_peer, &options.peer) {
         // Shorter recordings: it takes its time.
-        let most = 100 * sample(&case, rate, bound.as_ref(), false).0;
+        let (size, overlap) = sample(&case, rate, bound.as_ref(), &RECIPES[0]);
+        let most = 100 * size;
         let lors = &simulation.lors;
         let some = lors.slice_rows(..most.min(lors.n_rows()))?;
         let to = some.time_span().map_or(duration, |(_, to)| to);
         let truth = until(&simulation.truth, to)?;
-        let (size, overlap) = sample(&case, rate, bound.as_ref(), false);
         for found in peer::track(python, &case, &some, size, overlap)? {
             let mut outcome = Outcome {
                 recipe: format!("peer: {}", found.method),
@@ -244,7 +277,7 @@ fn too_long(
 }
 
 /// LoRs of a sample, and how many of them are in the next one, too.
-fn sample(case: &Case, rate: f64, bound: Option<&Bound>, fits_motion: bool) -> (usize, usize) {
+fn sample(case: &Case, rate: f64, bound: Option<&Bound>, kind: &Kind) -> (usize, usize) {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -256,7 +289,7 @@ fn sample(case: &Case, rate: f64, bound: Option<&Bound>, fits_motion: bool) -> (
         Samples::Moving { speed, turn } => {
             let usual = 200.0 * case.tracers as f64;
             let most = match bound {
-                _ if fits_motion => 0.5 * turn * rate,
+                _ if kind.fits_motion => 0.5 * turn * rate,
                 Some(bound) if speed > 0.0 => bound.largest_window(speed, rate),
                 _ => f64::INFINITY,
             };
@@ -271,7 +304,12 @@ fn sample(case: &Case, rate: f64, bound: Option<&Bound>, fits_motion: bool) -> (
                 .map(|s| s * s)
                 .sum();
             let size = (12.0 * rate * tau / (step * step) * variance / 3.0).sqrt();
-            let size = count(size.max(next));
+            let most = if kind.crosses {
+                MOST_CROSSING * case.tracers
+            } else {
+                usize::MAX
+            };
+            let size = count(size.max(next)).min(most);
             (size, size - count(next).min(size))
         }
     }
@@ -287,6 +325,12 @@ fn track(
     let mut recipe = Recipe::built_in(name)?;
     if recipe.parameters().contains_key("tracers") {
         recipe.set("tracers", (case.tracers + case.spare) as f64)?;
+    }
+    // Some samples must be missing before a tracer counts as gone.
+    let gap = recipe.parameters().get("max_gap").copied();
+    if let (Some(gap), Some((from, to))) = (gap, lors.time_span()) {
+        let step = (size - overlap) as f64 * (to - from) / lors.n_rows() as f64;
+        recipe.set("max_gap", gap.max(MOST_MISSING * step))?;
     }
     let overlap = isize::try_from(overlap).unwrap_or(0);
     let samples = lors

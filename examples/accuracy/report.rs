@@ -15,10 +15,17 @@ pub(crate) fn report(
 ) -> String {
     let mut text = String::from(
         "# Accuracy\n\n\
-         Made by `cargo run --release --example accuracy`; every figure is a result of that run. Lengths in mm.\n\n\
+         Made by `cargo run --release --example accuracy`; every figure is a result of that run. Lengths in mm.\n\n",
+    );
+    if let Some(commit) = &options.commit {
+        let _ = writeln!(text, "* Of commit {commit}.");
+    }
+    text.push_str(
+        "\
          * Every scene of `pept simulate --example NAME` is simulated (seed 0), tracked by each recipe and compared with the truth.\n\
          * Samples are chosen as a user would with `pept bound`: 200 LoRs for each tracer, fewer where the tracer's speed blurs more than\n  \
-           the bound allows; no parameter is fitted to a truth. Recipes are told how many tracers there may be: in `many` 20 more than\n  \
+           the bound allows, and for walks as many as blur as much as the bound, at most 200 where crossings are clustered; no parameter is\n  \
+           fitted to a truth. Recipes are told how many tracers there may be: in `many` 20 more than\n  \
            there are.\n\
          * *rms / bound*: root mean square error along each axis in units of the Cramér-Rao bound for a sample of that size, for a tracer at\n  \
            rest with the first tracer's place and share of LoRs. Recipes that look at several samples can be below 1.\n\
@@ -151,8 +158,10 @@ fn replica_goals(text: &mut String, comparison: &Comparison) {
             .all(|ratio| (ratio - 1.0).abs() <= 0.15);
         let _ = writeln!(
             text,
-            "| circle, {} | residuals within 15 % of the recording's | | radial {radial:.2}, out of plane {plane:.2} of them | {} | |",
+            "| circle, {} | residuals within 15 % of the recording's | | radial {radial:.2} ± {:.2}, out of plane {plane:.2} ± {:.2} of them | {} | |",
             row.recipe,
+            row.simulated[1][0] / row.real[0],
+            row.simulated[1][1] / row.real[1],
             if is_met { "met" } else { "**not met**" }
         );
     }
@@ -162,7 +171,7 @@ fn replica_table(text: &mut String, comparison: &Comparison) {
     let _ = writeln!(
         text,
         "## circle\n\nRoot mean square residuals to the best circle, radial / out of plane, mean of both tracers; samples of 400 LoRs. The replica: mean and\n\
-         standard deviation of {} seeds.\n\n| recipe | recording | replica | ratio |\n|---|---|---|---|",
+         standard deviation of {} seeds; what the recording gives has such a deviation too.\n\n| recipe | recording | replica | ratio |\n|---|---|---|---|",
         comparison.seeds
     );
     for row in &comparison.rows {
