@@ -143,6 +143,27 @@ fn same_recording() {
     assert_eq!(some["samples"], 10);
     assert_eq!(some["lors"], 400 + 9 * 100);
 
+    // Tables of it are the same, whether written in text or in binary numbers; blocks have to be of one kind.
+    convert(folder, "part*.csv", "lines.csv");
+    convert(folder, "part*.csv", "lines.npy");
+    let [text, binary] =
+        ["lines.csv", "lines.npy"].map(|name| io::table::read_lines(folder.join(name)).unwrap());
+    assert_eq!(binary.n_rows(), 80_000);
+    assert_eq!(text.values(), binary.values());
+    std::fs::write(
+        folder.join("more.csv"),
+        "t,x1,y1,z1,x2,y2,z2,energy\n0,1,2,3,4,5,6,7\n",
+    )
+    .unwrap();
+    let mut command = command(
+        folder,
+        &["convert", "lines.csv", "more.csv", "-o", "no.npy"],
+    );
+    let output = command.output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("a run has the columns"), "{error}");
+    assert!(!folder.join("no.npy").exists());
+
     // Ends behind the screens come back to them along their lines, whichever way.
     convert(folder, "run.csv", "run.da02");
     convert(folder, "run.da02", "back.txt");

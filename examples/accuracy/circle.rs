@@ -1,6 +1,6 @@
 //! The simulated replica of the 42 rpm recording beside the recording: residuals to the best circle of each tracer.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use pept::data::{LineData, PointData};
 use pept::detector::{Scene, Simulator};
@@ -24,17 +24,8 @@ pub(crate) struct Comparison {
     pub(crate) rows: Vec<Replica>,
 }
 
-/// `None` without the recording, in `../shared` or where `$PEPT_SHARED` says.
-pub(crate) fn compare(seeds: u64) -> pept::Result<Option<Comparison>> {
-    let shared = std::env::var_os("PEPT_SHARED").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared"),
-        PathBuf::from,
-    );
-    let path = shared.join("data/sample_2p_42rpm.csv");
-    if !path.exists() {
-        return Ok(None);
-    }
-    let real = io::parallel_screens::read(path, None)?.sorted_by_time();
+pub(crate) fn compare(recording: &Path, seeds: u64) -> pept::Result<Comparison> {
+    let real = io::parallel_screens::read(recording, None)?.sorted_by_time();
     let scene = Scene::example("circle")?;
     let replicas: Vec<LineData> = (1..=seeds)
         .map(|seed| {
@@ -66,7 +57,7 @@ pub(crate) fn compare(seeds: u64) -> pept::Result<Option<Comparison>> {
             simulated: [mean, deviation],
         });
     }
-    Ok(Some(Comparison { seeds, rows }))
+    Ok(Comparison { seeds, rows })
 }
 
 fn residuals(recipe: &str, lors: &LineData) -> pept::Result<[f64; 2]> {

@@ -13,7 +13,9 @@ mod circle;
 mod measure;
 mod peer;
 mod report;
+mod static_pair;
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 /// What the command line says.
@@ -25,6 +27,12 @@ pub(crate) struct Options {
     /// See [`commit`].
     commit: Option<String>,
     scenes: Vec<String>,
+}
+
+/// Real recordings beside simulated ones, where they are there.
+pub(crate) struct Replicas {
+    circle: Option<circle::Comparison>,
+    static_pair: Option<static_pair::Comparison>,
 }
 
 fn main() -> pept::Result<()> {
@@ -55,20 +63,37 @@ fn main() -> pept::Result<()> {
     // A page that is looked at early has one of each kind.
     cases.sort_by_key(|case| !case.beside_peer);
     let (n_cases, mut done) = (cases.len(), Vec::new());
-    let replica = circle::compare(if options.quick { 6 } else { 12 })?;
+    let seeds = if options.quick { 6 } else { 12 };
+    let replicas = Replicas {
+        circle: recording("sample_2p_42rpm.csv")
+            .map(|path| circle::compare(&path, seeds))
+            .transpose()?,
+        static_pair: recording("sample_2p_static.csv")
+            .map(|path| static_pair::compare(&path, seeds))
+            .transpose()?,
+    };
     for case in cases {
         done.push(measure::measure(case, &options)?);
         let seconds = started.elapsed().as_secs_f64();
         let case = &done[done.len() - 1].case;
         eprintln!("{seconds:>6.0} s  {} {}", case.scene, case.variant);
         // After each of them: it may take long, and what is there can be read.
-        let text = report::report(&done, n_cases, &replica, &options, seconds);
+        let text = report::report(&done, n_cases, &replicas, &options, seconds);
         std::fs::write(&options.output, text).map_err(|error| pept::Error::File {
             path: options.output.clone().into(),
             problem: error.to_string(),
         })?;
     }
     Ok(())
+}
+
+/// A real recording, in `../shared` or where `$PEPT_SHARED` says, if it is there.
+fn recording(name: &str) -> Option<PathBuf> {
+    let shared = std::env::var_os("PEPT_SHARED").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared"),
+        PathBuf::from,
+    );
+    Some(shared.join("data").join(name)).filter(|path| path.exists())
 }
 
 /// What git calls the sources, if they are a clone's.

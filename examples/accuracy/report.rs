@@ -2,14 +2,15 @@
 
 use std::fmt::Write as _;
 
-use crate::Options;
 use crate::circle::Comparison;
 use crate::measure::{Measured, Outcome};
+use crate::static_pair;
+use crate::{Options, Replicas};
 
 pub(crate) fn report(
     done: &[Measured],
     n_cases: usize,
-    replica: &Option<Comparison>,
+    replicas: &Replicas,
     options: &Options,
     seconds: f64,
 ) -> String {
@@ -53,15 +54,24 @@ pub(crate) fn report(
     for found in done {
         goal(&mut text, found);
     }
-    if let Some(comparison) = replica {
+    if let Some(comparison) = &replicas.circle {
         replica_goals(&mut text, comparison);
     }
+    if let Some(comparison) = &replicas.static_pair {
+        static_pair_goals(&mut text, comparison);
+    }
     text += "\n";
-    match replica {
+    let is_missing =
+        "is not here (`../shared` or `$PEPT_SHARED`): its replica was not compared.\n\n";
+    text += "## circle\n\n";
+    match &replicas.circle {
         Some(comparison) => replica_table(&mut text, comparison),
-        None => {
-            text += "## circle\n\nThe 42 rpm recording is not here (`../shared` or `$PEPT_SHARED`): its replica was not compared.\n\n";
-        }
+        None => text = text + "The 42 rpm recording " + is_missing,
+    }
+    text += "## Two static tracers\n\n";
+    match &replicas.static_pair {
+        Some(comparison) => static_pair_table(&mut text, comparison),
+        None => text = text + "The static recording " + is_missing,
     }
     if options.peer.is_some() {
         peers(&mut text, done);
@@ -170,7 +180,7 @@ fn replica_goals(text: &mut String, comparison: &Comparison) {
 fn replica_table(text: &mut String, comparison: &Comparison) {
     let _ = writeln!(
         text,
-        "## circle\n\nRoot mean square residuals to the best circle, radial / out of plane, mean of both tracers; samples of 400 LoRs. The replica: mean and\n\
+        "Root mean square residuals to the best circle, radial / out of plane, mean of both tracers; samples of 400 LoRs. The replica: mean and\n\
          standard deviation of {} seeds; what the recording gives has such a deviation too.\n\n| recipe | recording | replica | ratio |\n|---|---|---|---|",
         comparison.seeds
     );
@@ -184,6 +194,57 @@ fn replica_table(text: &mut String, comparison: &Comparison) {
         );
     }
     text.push('\n');
+}
+
+fn millimetres(values: [f64; 3]) -> String {
+    values.map(|value| format!("{value:.2}")).join(" / ")
+}
+
+fn static_pair_goals(text: &mut String, comparison: &static_pair::Comparison) {
+    for (recipe, real, _) in &comparison.rows {
+        let _ = writeln!(
+            text,
+            "| static recording, {recipe} | scatter of 200 LoRs at most .46 / .49 / 1.38 | | {} | {} | |",
+            millimetres(real.deviations),
+            if real.is_wanted() {
+                "met"
+            } else {
+                "**not met**"
+            }
+        );
+    }
+}
+
+fn static_pair_table(text: &mut String, comparison: &static_pair::Comparison) {
+    let [first, second] = comparison.shares;
+    let _ = writeln!(
+        text,
+        "The static recording beside {} simulated ones with tracers at the same places, of the same shares ({first:.2} and {second:.2}) and rate.\n\
+         Robust standard deviations (from the median deviation) x / y / z, mean of both tracers; samples of 200 LoRs, none twice.\n\n\
+         | recipe | recording | replica | ratio | false, recording | false, replica |\n|---|---|---|---|---|---|",
+        comparison.seeds
+    );
+    for (recipe, real, replica) in &comparison.rows {
+        let ratio = [0, 1, 2].map(|axis| replica.deviations[axis] / real.deviations[axis]);
+        let _ = writeln!(
+            text,
+            "| {recipe} | {} | {} | {} | {:.1} % | {:.1} % |",
+            millimetres(real.deviations),
+            millimetres(replica.deviations),
+            millimetres(ratio),
+            100.0 * real.share_false,
+            100.0 * replica.share_false
+        );
+    }
+    let [real, replica] = comparison.bounds;
+    let ratio = [0, 1, 2].map(|axis| replica[axis] / real[axis]);
+    let _ = writeln!(
+        text,
+        "| Cramér-Rao bound of the noise fitted to it | {} | {} | {} | | |\n",
+        millimetres(real),
+        millimetres(replica),
+        millimetres(ratio)
+    );
 }
 
 /// Where the peer is better, by the same method on the same LoRs.

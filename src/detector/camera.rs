@@ -352,7 +352,7 @@ pub(super) struct RingCamera {
     sectors: Vec<[f64; 2]>,
     /// Cosine and sine of where each sector starts, and of where the last one ends.
     edges: Vec<[f64; 2]>,
-    /// The sector in which each part of a turn starts; see [`part`](Self::part).
+    /// The sector in which each part of a turn starts; see [`parts`](Self::parts).
     first_sectors: Vec<u32>,
     /// Half the axial length.
     half: f64,
