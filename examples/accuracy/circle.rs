@@ -74,21 +74,19 @@ fn residuals(recipe: &str, lors: &LineData) -> pept::Result<[f64; 2]> {
         .into_points()?;
     let labels = points.values_of("label")?;
     let mut sums = [0.0; 2];
-    let mut n = 0.0;
     for label in [0.0, 1.0] {
         let rows: Vec<usize> = (0..labels.len())
             .filter(|&row| (labels[row] - label).abs() < 0.5)
             .collect();
         if rows.len() < 100 {
-            continue;
+            return Ok([f64::NAN; 2]); // lost
         }
         let positions = points.positions();
         let of_tracer: Vec<[f64; 3]> = rows.iter().map(|&row| positions[row]).collect();
         let [radial, plane] = to_circle(&of_tracer)?;
         sums = [sums[0] + radial, sums[1] + plane];
-        n += 1.0;
     }
-    Ok(sums.map(|sum| sum / n))
+    Ok(sums.map(|sum| 0.5 * sum))
 }
 
 /// Root mean square distances to the best circle: in the plane of the largest spread, and from it.

@@ -5,7 +5,7 @@ use std::time::Instant;
 use pept::data::{LineData, PointData};
 use pept::detector::bound::{Bound, Geometry, NoiseFit, OffsetDensity, Spread};
 use pept::detector::{Detector, Motion, Scene, SceneText, Simulator, Tracer};
-use pept::trajectory::{Evaluation, Evaluator};
+use pept::trajectory::{Evaluation, Evaluator, TracerEvaluation};
 use pept::{Recipe, Sampling};
 
 use crate::Options;
@@ -13,9 +13,10 @@ use crate::cases::{Case, Samples};
 use crate::peer;
 
 /// The recipes that start from LoRs.
-pub(crate) const RECIPES: [Kind; 9] = [
+pub(crate) const RECIPES: [Kind; 10] = [
     Kind::new("pept-ml-one-pass", false, true),
     Kind::new("pept-ml", false, true),
+    Kind::new("production", false, true),
     Kind::new("birmingham", false, false),
     Kind::new("fpi", false, false),
     Kind::new("pept-ml-refined", true, true),
@@ -24,7 +25,16 @@ pub(crate) const RECIPES: [Kind; 9] = [
     Kind::new("pept-em-link", true, false),
     Kind::new("pept-em-trajectory", true, false),
 ];
-/// LoRs of a sample, for each tracer, whose crossings are clustered: their number grows with the square, and so does the time.
+/// Recipes whose points are each of one sample: what the bound of a sample is for.
+pub(crate) const OF_ONE_SAMPLE: [&str; 6] = [
+    "pept-ml-one-pass",
+    "birmingham",
+    "fpi",
+    "pept-ml-refined",
+    "pept-em",
+    "pept-em-link",
+];
+/// LoRs of a walk's sample whose crossings are clustered: their number grows with the square, and so does the time.
 const MOST_CROSSING: usize = 200;
 /// A recipe that would take longer on a recording (s) is left out, as its first samples say.
 const PATIENCE: f64 = 600.0;
@@ -74,6 +84,8 @@ pub(crate) struct Outcome {
     /// Points per ms.
     pub(crate) points_per_ms: f64,
     pub(crate) bound: Option<[f64; 3]>,
+    /// Tracers with a point in nearly every window of two samples' steps.
+    pub(crate) n_found: usize,
 }
 
 impl Outcome {
@@ -95,7 +107,7 @@ impl Outcome {
             return f64::NAN;
         };
         let of_axis = |axis: usize| self.figure(|found| found.axes[axis].mean).abs() / bound[axis];
-        [0, 1, 2].map(of_axis).into_iter().fold(0.0, f64::max)
+        largest([0, 1, 2].map(of_axis))
     }
 
     /// The same less two standard errors of the mean: what chance makes of so many samples.
@@ -122,6 +134,14 @@ impl Outcome {
         self.found.as_ref().map_or(usize::MAX, number)
     }
 
+    /// Of all points in trajectories.
+    pub(crate) fn false_percent(&self) -> f64 {
+        self.figure(|found| {
+            let n = found.errors.len() + found.duplicates + found.false_points;
+            100.0 * found.false_points as f64 / n as f64
+        })
+    }
+
     pub(crate) fn missed_percent(&self) -> f64 {
         self.figure(|found| 100.0 * found.miss_rate())
     }
@@ -135,10 +155,12 @@ impl Outcome {
         let number = |found: &Evaluation| found.identity_switches;
         self.found.as_ref().map_or(usize::MAX, number)
     }
+}
 
-    pub(crate) fn found(&self) -> usize {
-        self.found.as_ref().map_or(0, Evaluation::tracers_found)
-    }
+/// The largest of some numbers; NaN if one is NaN.
+pub(crate) fn largest(values: [f64; 3]) -> f64 {
+    let larger = |a: f64, b: f64| if a >= b || a.is_nan() { a } else { b };
+    values.into_iter().fold(0.0, larger)
 }
 
 pub(crate) fn measure(case: Case, options: &Options) -> pept::Result<Measured> {
@@ -171,6 +193,7 @@ pub(crate) fn measure(case: Case, options: &Options) -> pept::Result<Measured> {
             seconds: 0.0,
             points_per_ms: 0.0,
             bound: bound.map(|bound| bound.sigma(size as f64)),
+            n_found: 0,
         };
         if let Some(reason) = too_long(name, &case, &simulation.lors, size, overlap) {
             outcome.found = Err(reason);
@@ -209,6 +232,7 @@ pub(crate) fn measure(case: Case, options: &Options) -> pept::Result<Measured> {
                 seconds: found.seconds,
                 points_per_ms: 0.0,
                 bound: bound.map(|bound| bound.sigma(size as f64)),
+                n_found: 0,
             };
             match found.points {
                 Ok(points) => judge(&mut outcome, &case, &simulator, &points, &truth, to)?,
@@ -228,6 +252,7 @@ pub(crate) fn measure(case: Case, options: &Options) -> pept::Result<Measured> {
                 seconds: started.elapsed().as_secs_f64(),
                 points_per_ms: 0.0,
                 bound: bound.map(|bound| bound.sigma(size as f64)),
+                n_found: 0,
             };
             judge(&mut outcome, &case, &simulator, &points, &truth, to)?;
             outcomes.push(outcome);
@@ -305,7 +330,7 @@ fn sample(case: &Case, rate: f64, bound: Option<&Bound>, kind: &Kind) -> (usize,
                 .sum();
             let size = (12.0 * rate * tau / (step * step) * variance / 3.0).sqrt();
             let most = if kind.crosses {
-                MOST_CROSSING * case.tracers
+                MOST_CROSSING
             } else {
                 usize::MAX
             };
@@ -332,6 +357,10 @@ fn track(
         let step = (size - overlap) as f64 * (to - from) / lors.n_rows() as f64;
         recipe.set("max_gap", gap.max(MOST_MISSING * step))?;
     }
+    if recipe.parameters().contains_key("y_min") {
+        recipe.set("y_min", f64::MIN)?;
+        recipe.set("y_max", f64::MAX)?;
+    }
     let overlap = isize::try_from(overlap).unwrap_or(0);
     let samples = lors
         .clone()
@@ -353,6 +382,12 @@ fn judge(
     let found = Evaluator::new(case.limit)
         .max_gap(window)
         .run(points, truth)?;
+    // One point between two tracers is in half of such windows of each.
+    let nearly_always = Evaluator::new(case.limit)
+        .max_gap(window * 2.0 / 5.0)
+        .run(points, truth)?;
+    let is_found = |tracer: &&TracerEvaluation| tracer.missed * 10 <= tracer.windows;
+    outcome.n_found = nearly_always.tracers.iter().filter(is_found).count();
     let labels = points
         .column_index("label")
         .map(|label| points.column(label));

@@ -5,7 +5,7 @@ use std::path::Path;
 use pept::data::{LineData, PointData};
 use pept::detector::bound::NoiseFit;
 use pept::detector::{Detector, Scene, Screens, Simulator, Tracer};
-use pept::{Recipe, Sampling, io};
+use pept::{Attribute, Recipe, Sampling, io};
 
 /// LoRs of a sample, none twice.
 const SAMPLE: usize = 200;
@@ -33,7 +33,7 @@ pub(crate) struct Comparison {
     pub(crate) seeds: u64,
     /// Recipe, recording, mean of the replicas.
     pub(crate) rows: Vec<(&'static str, Scatter, Scatter)>,
-    /// The bound, from the recording's own fitted density and from a replica's.
+    /// The bound, from the recording's own fitted density and from the replicas', in the mean.
     pub(crate) bounds: [[f64; 3]; 2],
     /// The tracers' shares of the recording.
     pub(crate) shares: [f64; 2],
@@ -45,8 +45,16 @@ pub(crate) fn compare(recording: &Path, seeds: u64) -> pept::Result<Comparison> 
     let centres = centres(&real)?;
     let (bound, shares) = bound(&real, centres, to)?;
     let rate = real.n_rows() as f64 / (to - from);
+    let separation = match real.attributes().get("separation") {
+        Some(&Attribute::Number(separation)) => separation,
+        _ => {
+            return Err(pept::Error::Columns(
+                "the recording has no separation".into(),
+            ));
+        }
+    };
     let mut scene = Scene {
-        detector: Detector::Screens(Screens::new(712.0)),
+        detector: Detector::Screens(Screens::new(separation)),
         duration: to - from,
         rate: Some(rate),
         background: 1.0 - shares[0] - shares[1],
@@ -77,11 +85,15 @@ pub(crate) fn compare(recording: &Path, seeds: u64) -> pept::Result<Comparison> 
         };
         rows.push((recipe, scatter(recipe, &real, centres)?, replica));
     }
-    let (of_replica, _) = self::bound(&replicas[0].clone().sorted_by_time(), centres, to)?;
+    let mut of_replicas = [0.0; 3];
+    for lors in replicas {
+        let (one, _) = self::bound(&lors.sorted_by_time(), centres, to)?;
+        of_replicas = [0, 1, 2].map(|axis| of_replicas[axis] + one[axis] / seeds as f64);
+    }
     Ok(Comparison {
         seeds,
         rows,
-        bounds: [bound, of_replica],
+        bounds: [bound, of_replicas],
         shares,
     })
 }

@@ -3,7 +3,7 @@
 use std::f64::consts::{PI, TAU};
 
 use super::random::{Random, turned};
-use super::scene::{DISTORTIONS, Detector, Ring, Screens};
+use super::scene::{DISTORTION_TERMS, Detector, Ring, Screens};
 
 /// Angles over which a ring's sensitivity is averaged; the average of a smooth periodic function converges fast.
 const ANGLES: u32 = 96;
@@ -12,7 +12,7 @@ const PARTS: usize = 8;
 
 /// The highest power of a distortion.
 const DEGREE: usize = 5;
-const _: () = assert!((DEGREE + 1) * (DEGREE + 2) / 2 - 1 == DISTORTIONS);
+const _: () = assert!((DEGREE + 1) * (DEGREE + 2) / 2 - 1 == DISTORTION_TERMS);
 
 /// A box: x, y, z, from and to.
 pub(super) type Extent = [[f64; 2]; 3];
@@ -156,7 +156,7 @@ impl Directions for Slopes {
 type Factors = [[[f64; 2]; DEGREE + 1]; DEGREE + 1];
 
 /// The factors of both screens by the powers of v and u.
-fn by_power([x, y, far_x, far_y]: &[[f64; DISTORTIONS]; 4]) -> [Factors; 2] {
+fn by_power([x, y, far_x, far_y]: &[[f64; DISTORTION_TERMS]; 4]) -> [Factors; 2] {
     [(x, y), (far_x, far_y)].map(|(x, y)| {
         let mut factors = Factors::default();
         let terms = (1..=DEGREE).flat_map(|degree| (0..=degree).map(move |j| (j, degree - j)));
@@ -173,7 +173,7 @@ impl ScreensCamera {
             screens,
             blur,
             widest,
-            distortion: (screens.distortion != [[0.0; DISTORTIONS]; 4])
+            distortion: (screens.distortion != [[0.0; DISTORTION_TERMS]; 4])
                 .then(|| by_power(&screens.distortion)),
         }
     }
@@ -357,11 +357,11 @@ pub(super) struct RingCamera {
     /// Half the axial length.
     half: f64,
     /// Around: the middles of the crystals of a sector, and how far they are from the axis.
-    around: Cells<f64>,
+    around: Cells,
     reported: f64,
     /// Along the axis: the middles of the crystals of each block (z), and of the blocks.
-    along: Cells<f64>,
-    blocks: Cells<f64>,
+    along: Cells,
+    blocks: Cells,
     widest: f64,
     /// Directions over half a turn.
     angles: Vec<[f64; 2]>,
@@ -398,11 +398,11 @@ impl RingCamera {
         // The front and the mean depth of absorption.
         let reported = ring.radius + mean_depth(ring.depth, ring.attenuation_length);
         let length = ring.axial / ring.blocks as f64;
-        let blocks = Cells::new(ring.blocks, length, &[0.0], |_, along| along);
+        let blocks = Cells::new(ring.blocks, length, &[0.0]);
         let middles = blocks.middles.clone();
         let n_parts = PARTS * ring.sectors;
         let first_sector = |part: usize| {
-            // `part` reversed: where |x| + |y| is 1.
+            // `parts` reversed: where |x| + |y| is 1.
             let quarters = 4.0 * part as f64 / n_parts as f64;
             let (x, up) = if quarters < 2.0 {
                 (1.0 - quarters, 1.0)
@@ -416,14 +416,9 @@ impl RingCamera {
         };
         Self {
             first_sectors: (0..n_parts).map(first_sector).collect(),
-            around: Cells::new(ring.crystals[0], ring.pitch[0], &[0.0], |_, across| across),
+            around: Cells::new(ring.crystals[0], ring.pitch[0], &[0.0]),
             reported,
-            along: Cells::new(
-                ring.crystals[1],
-                ring.pitch[1],
-                &middles,
-                |middle, along| middle + along,
-            ),
+            along: Cells::new(ring.crystals[1], ring.pitch[1], &middles),
             blocks,
             edges: (0..ring.sectors)
                 .chain([0])
@@ -551,26 +546,21 @@ fn both(f: impl Fn(usize) -> f64) -> [f64; 2] {
 
 /// Cells of one width side by side, around a middle, in each of some groups.
 #[derive(Clone, Debug)]
-struct Cells<T> {
+struct Cells {
     n: usize,
     per_mm: f64,
     /// Half their number.
     half: f64,
     /// Of all cells of the first group, of the second one, and so on.
-    middles: Vec<T>,
+    middles: Vec<f64>,
 }
 
-impl<T: Copy> Cells<T> {
-    /// `middle`: of a cell of a group that is this far from the group's middle.
-    fn new<G: Copy>(
-        n: usize,
-        width: f64,
-        groups: &[G],
-        middle: impl Fn(G, f64) -> T + Copy,
-    ) -> Self {
+impl Cells {
+    /// Groups with these middles.
+    fn new(n: usize, width: f64, groups: &[f64]) -> Self {
         let half = 0.5 * n as f64;
-        let offset = |cell: usize| (cell as f64 + 0.5 - half) * width;
-        let cells = |&group: &G| (0..n).map(move |cell| middle(group, offset(cell)));
+        let cells =
+            |&group: &f64| (0..n).map(move |cell| group + (cell as f64 + 0.5 - half) * width);
         Self {
             n,
             per_mm: 1.0 / width,
@@ -587,7 +577,7 @@ impl<T: Copy> Cells<T> {
 
     /// Its middle, in a group.
     #[inline]
-    fn middle(&self, group: usize, offset: f64) -> T {
+    fn middle(&self, group: usize, offset: f64) -> f64 {
         self.middles[group * self.n + self.number(offset)]
     }
 }
@@ -914,7 +904,7 @@ mod tests {
                 n += 1;
             }
         }
-        assert_eq!(n, DISTORTIONS);
+        assert_eq!(n, DISTORTION_TERMS);
         let camera = ScreensCamera::new(screens, 0.0, 0.0);
         let mut random = Random::stream(8, Purpose::Block, 0, 0);
         let hits = [[u, v, 0.0], [u, v, 600.0]];

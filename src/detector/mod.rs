@@ -17,7 +17,7 @@ pub use efficiency::AdacGeometricEfficiency;
 pub use formula::Formula;
 pub use motion::{Circle, Line, Motion, Own, Triangle, Walk};
 pub use recording::Written;
-pub use scene::{DISTORTIONS, Detector, Ring, Scene, Screens, Slips, Tracer};
+pub use scene::{DISTORTION_TERMS, Detector, Ring, Scene, Screens, Slips, Tracer};
 pub use scene_text::SceneText;
 pub use simulator::{Block, Parts, Rates, Simulation, Simulator, Source};
 pub use spread::{Cylinder, Isotope, Offsets, OwnPlace, Shape, Sphere, Uniform};

@@ -267,13 +267,15 @@ fn splitmix64(x: u64) -> u64 {
 
 /// Cosine and sine of a number of turns.
 #[inline]
-#[expect(clippy::cast_possible_truncation, reason = "`as` saturates")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "from 0 on"
+)]
 pub(super) fn turned(turns: f64) -> [f64; 2] {
-    let parts = turns * PARTS as f64;
-    let nearest = (parts + 0.5_f64.copysign(parts)) as i64;
-    // PARTS divides 2^64: right for negative numbers too.
-    let part = nearest.cast_unsigned() as usize % PARTS;
-    TABLES.turned(part, parts - nearest as f64)
+    let parts = (turns - turns.floor()) * PARTS as f64;
+    let nearest = (parts + 0.5) as usize;
+    TABLES.turned(nearest % PARTS, parts - nearest as f64)
 }
 
 #[cfg(test)]
@@ -358,6 +360,11 @@ mod tests {
             // What 2 pi is off by, as f64 has it, in three turns.
             assert!((found[0] - cos).abs() < 3e-15 && (found[1] - sin).abs() < 3e-15);
         }
+        for turns in [1e17, -1e17, 1e300] {
+            let [cos, sin] = turned(turns);
+            assert!((cos * cos + sin * sin - 1.0).abs() < 1e-15);
+        }
+        assert!(turned(f64::NAN).iter().all(|x| x.is_nan()));
     }
 
     #[test]

@@ -69,7 +69,7 @@ pub enum Detector {
 }
 
 /// Terms of a [distortion](Screens::distortion): two variables, up to the fifth power.
-pub const DISTORTIONS: usize = 20;
+pub const DISTORTION_TERMS: usize = 20;
 
 /// Two parallel screens, at z = 0 and z = `separation`, such as the ADAC Forte in Birmingham.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
@@ -96,7 +96,7 @@ pub struct Screens {
     /// v^2, u^3, u^2 v and so on up to v^5, first those along x and y of the first screen (z = 0), then those of the second one. In
     /// TOML lists may be shorter: what is left out is 0.
     #[serde(default = "undistorted", deserialize_with = "filled_up")]
-    pub distortion: [[f64; DISTORTIONS]; 4],
+    pub distortion: [[f64; DISTORTION_TERMS]; 4],
     /// Times in which the screens are out of step.
     #[serde(default)]
     pub slips: Option<Slips>,
@@ -153,21 +153,21 @@ fn forte_time_step() -> f64 {
     0.1
 }
 
-fn undistorted() -> [[f64; DISTORTIONS]; 4] {
-    [[0.0; DISTORTIONS]; 4]
+fn undistorted() -> [[f64; DISTORTION_TERMS]; 4] {
+    [[0.0; DISTORTION_TERMS]; 4]
 }
 
 /// Lists of factors of a [distortion](Screens::distortion), which may be shorter.
 fn filled_up<'de, D: Deserializer<'de>>(
     deserializer: D,
-) -> Result<[[f64; DISTORTIONS]; 4], D::Error> {
+) -> Result<[[f64; DISTORTION_TERMS]; 4], D::Error> {
     let lists = <[Vec<f64>; 4]>::deserialize(deserializer)?;
     let mut all = undistorted();
     for (factors, list) in all.iter_mut().zip(&lists) {
         let Some(first) = factors.get_mut(..list.len()) else {
             let n = list.len();
             return Err(D::Error::custom(format!(
-                "a list of {n} factors; there are {DISTORTIONS} terms, up to the fifth power"
+                "a list of {n} factors; there are {DISTORTION_TERMS} terms, up to the fifth power"
             )));
         };
         first.copy_from_slice(list);

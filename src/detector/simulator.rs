@@ -271,6 +271,14 @@ fn slip(slips: Slips, rows: &mut [[f64; 7]], sources: &mut [Source], random: &mu
     }
 }
 
+/// Where the pairs of a block come from.
+struct Origins<'a, D> {
+    /// The motion of each tracer.
+    pieces: Vec<Piece<'a>>,
+    /// Directions that may be seen from anywhere in the scene.
+    all: D,
+}
+
 /// What may become a LoR: a pair of photons of a tracer, or two unrelated ones.
 #[derive(Clone, Copy)]
 struct Candidate {
@@ -316,7 +324,7 @@ impl Choice {
         self.sums.last().copied().unwrap_or(0.0)
     }
 
-    /// The first one whose sum is above a number from 0 to below the total.
+    /// The first one whose sum is above a number from 0 to below the total, which is above 0.
     #[inline]
     #[expect(
         clippy::cast_possible_truncation,
@@ -563,14 +571,14 @@ impl Simulator {
         if self.scene.detector.dead_time() > 0.0 {
             filling.last = vec![f64::NEG_INFINITY; camera.n_blocks()];
         }
-        let pieces: Vec<Piece<'_>> = self
-            .emitters
-            .iter()
-            .map(|emitter| emitter.motion.between(from, to))
-            .collect();
+        let motions = self.emitters.iter().map(|emitter| &emitter.motion);
+        let origins = Origins {
+            pieces: motions.map(|motion| motion.between(from, to)).collect(),
+            all: camera.directions(self.extent),
+        };
         let mut listed = self.listed(from, to).into_iter().peekable();
-        let all = camera.directions(self.extent);
-        let directions: Vec<C::Directions> = pieces
+        let directions: Vec<C::Directions> = origins
+            .pieces
             .iter()
             .enumerate()
             .map(|(number, piece)| camera.directions(self.reach(number, piece, from, to)))
@@ -589,13 +597,13 @@ impl Simulator {
                     self.emit(
                         t,
                         tracer,
-                        &pieces[tracer],
+                        &origins.pieces[tracer],
                         &directions[tracer],
                         &mut filling,
                     );
                 }
                 if filling.candidates.len() == CANDIDATES {
-                    self.settle(camera, &all, &mut filling);
+                    self.settle(camera, &origins, &mut filling);
                 }
             }
             if t >= to {
@@ -607,7 +615,7 @@ impl Simulator {
                 self.emit(
                     t,
                     tracer,
-                    &pieces[tracer],
+                    &origins.pieces[tracer],
                     &directions[tracer],
                     &mut filling,
                 );
@@ -621,10 +629,10 @@ impl Simulator {
                 });
             }
             if filling.candidates.len() == CANDIDATES {
-                self.settle(camera, &all, &mut filling);
+                self.settle(camera, &origins, &mut filling);
             }
         }
-        self.settle(camera, &all, &mut filling);
+        self.settle(camera, &origins, &mut filling);
         let Filling {
             mut rows,
             mut sources,
@@ -698,8 +706,13 @@ impl Simulator {
         });
     }
 
-    /// Records those of the candidates that are seen. `all`: directions that may be seen from anywhere in the scene.
-    fn settle<C: Camera>(&self, camera: &C, all: &C::Directions, filling: &mut Filling) {
+    /// Records those of the candidates that are seen.
+    fn settle<C: Camera>(
+        &self,
+        camera: &C,
+        origins: &Origins<'_, C::Directions>,
+        filling: &mut Filling,
+    ) {
         let candidates = std::mem::take(&mut filling.candidates);
         let mut arrived = [(0, [[0.0; 3]; 2]); CANDIDATES];
         let mut n = 0;
@@ -714,7 +727,7 @@ impl Simulator {
         for &(number, hits) in &arrived[..n] {
             let candidate = &candidates[number];
             match candidate.tracer {
-                Some(tracer) => self.see(camera, candidate, tracer, hits, all, filling),
+                Some(tracer) => self.see(camera, candidate, tracer, hits, origins, filling),
                 None => {
                     let ends = camera.unrelated(&mut filling.random);
                     let is_caught =
@@ -737,7 +750,7 @@ impl Simulator {
         candidate: &Candidate,
         tracer: u32,
         hits: [[f64; 3]; 2],
-        all: &C::Directions,
+        origins: &Origins<'_, C::Directions>,
         filling: &mut Filling,
     ) {
         let random = &mut filling.random;
@@ -754,7 +767,7 @@ impl Simulator {
         };
         if let Some(offsets) = &self.scene.offsets {
             let offset = offsets.sample(random);
-            match Self::shifted(camera, place, direction, offset, all, random) {
+            match Self::shifted(camera, place, direction, offset, &origins.all, random) {
                 Some((found, along)) => (photons, direction) = (found, along),
                 None => return,
             }
@@ -774,7 +787,7 @@ impl Simulator {
         }
         if !self.parts.spread && source == Source::Tracer(tracer) {
             shown = Photons {
-                hits: camera.clean(self.position(tracer as usize, t), direction),
+                hits: camera.clean(origins.pieces[tracer as usize].at(t), direction),
                 directions: [scaled(direction, -1.0), direction],
             };
         }
@@ -1202,10 +1215,43 @@ impl Scene {
 
 #[cfg(test)]
 mod tests {
+    use super::super::motion::Walk;
     use super::super::scene::{Ring, Screens};
     use super::super::spread::{Offsets, Sphere};
     use super::super::vector::dot;
     use super::*;
+
+    #[test]
+    fn every_tracer_has_the_ranges_of_its_isotope() {
+        let isotopes = ["F-18", "Ga-68", "F-18", ""].map(Isotope::named);
+        let tracers = isotopes.map(|isotope| Tracer {
+            isotope,
+            ..Tracer::at([0.0; 3])
+        });
+        let scene = Scene {
+            detector: Detector::Ring(Ring::default()),
+            offsets: None,
+            rate: Some(100.0),
+            tracers: tracers.into(),
+            ..Scene::default()
+        };
+        let simulator = Simulator::new(scene).unwrap();
+        let mut random = Random::stream(4, Purpose::Block, 0, 0);
+        for (emitter, isotope) in simulator.emitters.iter().zip(isotopes) {
+            let Some(ranges) = &emitter.ranges else {
+                assert_eq!(isotope, None);
+                continue;
+            };
+            let wanted = isotope.unwrap().mean_range.unwrap();
+            // Half the range along each axis.
+            let mut square = |_| ranges.displacement(&mut random)[0].powi(2);
+            let mean = (0..20_000).map(&mut square).sum::<f64>() / 20_000.0;
+            assert!(
+                (mean.sqrt() / wanted - 0.55).abs() < 0.12,
+                "{mean} {wanted}"
+            );
+        }
+    }
 
     #[test]
     fn a_choice_is_the_first_whose_sum_is_above() {
@@ -1350,6 +1396,12 @@ mod tests {
 
     #[test]
     fn clean_lines_run_through_their_tracer_at_their_time() {
+        let walk = Walk {
+            from: [-20.0, 0.0, 0.0],
+            step: 0.5,
+            tau: 0.3,
+            within: None,
+        };
         let moving = [
             Scene {
                 duration: 50.0,
@@ -1365,6 +1417,7 @@ mod tests {
                         ..Tracer::at([10.0, 100.0, -50.0])
                     },
                     Tracer::new(Motion::own(|t| [t, -2.0 * t, 3.0 * t])),
+                    Tracer::new(Motion::Walk(walk)),
                 ])
             },
         ];

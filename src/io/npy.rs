@@ -52,8 +52,11 @@ impl Writer {
     /// Starts an array of this many columns.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Io`]; [`Error::Columns`] for none.
     pub fn create(path: impl AsRef<Path>, n_columns: usize) -> Result<Self> {
+        if n_columns == 0 {
+            return Err(Error::Columns("an array needs a column".into()));
+        }
         let path = path.as_ref().to_owned();
         let mut writer = Self {
             output: Output::create(&path)?,
@@ -66,7 +69,7 @@ impl Writer {
     }
 
     fn write_header(&mut self) -> Result<()> {
-        let n_rows = self.n_values / self.n_columns.max(1);
+        let n_rows = self.n_values / self.n_columns;
         let header = header("<f8", &[n_rows, self.n_columns], ROOM);
         self.output
             .seek(SeekFrom::Start(0))
@@ -80,7 +83,7 @@ impl Writer {
     /// [`Error::Io`]; [`Error::Columns`] for rows that are not whole.
     pub fn push(&mut self, values: &[f64]) -> Result<()> {
         let n = values.len() as u64;
-        if !n.is_multiple_of(self.n_columns.max(1)) {
+        if !n.is_multiple_of(self.n_columns) {
             let columns = self.n_columns;
             let problem = format!("{n} values are no whole rows of {columns} columns");
             return Err(Error::Columns(problem));

@@ -116,24 +116,16 @@ fn lines(mut files: Files, output: &Path, format: Output) -> Result<usize, Failu
             parallel_screens::Writer::finish,
         ),
         Output::Npy => {
-            let mut writer: Option<(npy::Writer, Vec<String>)> = None;
+            let mut writer = None;
             let rows = each_block(&mut files, |block| {
-                let (writer, columns) = match &mut writer {
-                    Some(started) => started,
-                    None => {
-                        let columns = block.columns().to_vec();
-                        writer.insert((npy::Writer::create(output, columns.len())?, columns))
-                    }
+                let writer = match &mut writer {
+                    Some(writer) => writer,
+                    None => writer.insert(npy::Writer::create(output, block.columns().len())?),
                 };
-                if columns != block.columns() {
-                    let (first, other) = (columns.join(" "), block.columns().join(" "));
-                    let problem = format!("a run has the columns {first} and then {other}");
-                    return Err(pept::Error::Columns(problem));
-                }
                 writer.push(block.values())
             })?;
             match writer {
-                Some((writer, _)) => writer.finish()?,
+                Some(writer) => writer.finish()?,
                 None => npy::Writer::create(output, Lines::COLUMNS.len())?.finish()?,
             }
             Ok(rows)

@@ -1019,7 +1019,7 @@ mod tests {
 
     #[test]
     fn likeliest_positions_scatter_as_the_bound_says() {
-        const WINDOWS: usize = 2_000;
+        const WINDOWS: usize = 4_000;
         const SIZE: usize = 400;
         let (geometry, position, share) = (screens(600.0), [302.0, 302.0, 300.0], 0.8);
         let density = OffsetDensity::adac_forte();
