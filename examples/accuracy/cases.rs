@@ -235,7 +235,7 @@ pub(crate) fn all() -> Vec<Case> {
                     scene,
                     variant: format!("{distance} mm, {ratio} : 1"),
                     set: vec![("distance", distance), ("ratio", ratio)],
-                    duration: 1000.0,
+                    duration: 600.0,
                     tracers: 2,
                     samples: Samples::Moving {
                         speed: 0.0,

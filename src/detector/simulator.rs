@@ -1630,7 +1630,7 @@ mod tests {
                 duration: 3000.0,
                 ..forte(vec![
                     middle(),
-                    Tracer::new(Motion::Walk(super::super::Walk {
+                    Tracer::new(Motion::Walk(Walk {
                         from: [302.0, 302.0, 300.0],
                         step: 0.1,
                         tau: 0.5,

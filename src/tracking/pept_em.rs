@@ -155,7 +155,14 @@ impl PeptEm {
         let most = self.max_tracers.min(lors.len() / LEAST_LINES);
         loop {
             let n = mixture.tracers().len();
-            search(lors, &mut mixture, &mut tried, most);
+            search(
+                lors,
+                &mut mixture,
+                &mut tried,
+                most,
+                Mixture::left_over,
+                FRUITLESS,
+            );
             let n_found = mixture.tracers().len();
             mixture.settle();
             // Some that were found twice may have left no room for others.
@@ -164,21 +171,57 @@ impl PeptEm {
                 break;
             }
         }
+        self.split(&mut mixture);
+        // One in the wide part of another, too far from it to be split off.
+        let n = mixture.tracers().len();
+        if n > 0 {
+            let mut more = mixture.clone();
+            let mut tried = mixture
+                .tracers()
+                .iter()
+                .map(|tracer| tracer.place())
+                .collect();
+            search(lors, &mut more, &mut tried, most, Mixture::outside_cores, 1);
+            if more.tracers().len() > n {
+                more.settle();
+                self.split(&mut more);
+            }
+            if more.tracers().len() > n {
+                return more;
+            }
+        }
+        mixture
+    }
+
+    fn split(&self, mixture: &mut Mixture<'_>) {
         let mut tried = Vec::new();
         while mixture.tracers().len() < self.max_tracers && mixture.split_one(&mut tried) {}
-        mixture
     }
 }
 
 /// Adds tracers until no more are found, or there are as many as there may be.
-fn search(lors: &Lors, mixture: &mut Mixture<'_>, tried: &mut Vec<[f64; 3]>, most: usize) {
+fn search<'a>(
+    lors: &Lors,
+    mixture: &mut Mixture<'a>,
+    tried: &mut Vec<[f64; 3]>,
+    most: usize,
+    weights: impl Fn(&Mixture<'a>) -> Vec<[f64; LANES]>,
+    patience: u32,
+) {
     let mut fruitless = 0;
-    while fruitless < FRUITLESS && mixture.tracers().len() < most {
+    while fruitless < patience && mixture.tracers().len() < most {
         let wanted = most - mixture.tracers().len();
         let is_empty = mixture.tracers().is_empty();
         // Where there is none, more crossings find more of what chance makes.
         let effort = if is_empty { 1 } else { MORE.pow(fruitless) };
-        let crossings = crossings(lors, mixture, tried, wanted, effort);
+        let crossings = crossings(
+            lors,
+            mixture.model,
+            &weights(mixture),
+            tried,
+            wanted,
+            effort,
+        );
         if crossings.is_empty() {
             if is_empty {
                 break;
@@ -207,13 +250,13 @@ fn search(lors: &Lors, mixture: &mut Mixture<'_>, tried: &mut Vec<[f64; 3]>, mos
 /// from.
 fn crossings(
     lors: &Lors,
-    mixture: &Mixture<'_>,
+    model: Model,
+    weights: &[[f64; LANES]],
     tried: &[[f64; 3]],
     wanted: usize,
     effort: usize,
 ) -> Vec<[f64; 3]> {
-    let (narrow, wide) = (mixture.model.narrow(), mixture.model.wide());
-    let weights = mixture.left_over();
+    let (narrow, wide) = (model.narrow(), model.wide());
     let left = |&n: &usize| weights[n / LANES][n % LANES] > 0.5;
     let rows: Vec<usize> = (0..lors.len()).filter(left).collect();
     let more = |n: usize| (effort * n).min(n.max(MOST_CROSSINGS));
@@ -221,7 +264,7 @@ fn crossings(
     let mut ranked = crossings_of_two(lors, &rows, n_crossings, GAP * narrow);
     let rank = |ranked: &mut Vec<([f64; 3], f64)>, step| {
         for (x, lines) in &mut *ranked {
-            *lines = lors.crossing(&weights, *x, RADIUS * wide, step);
+            *lines = lors.crossing(weights, *x, RADIUS * wide, step);
         }
         ranked.sort_by(|a, b| b.1.total_cmp(&a.1)); // stable
     };
@@ -532,6 +575,28 @@ mod tests {
                 let errors = places.iter().map(|x| length(difference(x, tracer.x)));
                 assert!(errors.fold(f64::INFINITY, f64::min) < 4.0, "window {seed}");
             }
+        }
+    }
+
+    #[test]
+    fn a_weak_tracer_is_found_in_the_wide_part_of_another() {
+        const SIZE: usize = 400;
+        for distance in ["9", "12", "15"] {
+            let mut text = SceneText::example("pair-in-plane").unwrap();
+            text.set("distance", distance).unwrap();
+            text.set("ratio", "3").unwrap();
+            text.set("duration", "300").unwrap();
+            let lors = text.scene().unwrap().run().unwrap().lors;
+            // As they are learned from such recordings.
+            let step = PeptEm::new(2).widths([2.4, 6.9], 0.6);
+            let n_samples = lors.n_rows() / SIZE;
+            let found: usize = (0..n_samples)
+                .map(|n| {
+                    let sample = lors.slice_rows(SIZE * n..SIZE * (n + 1)).unwrap();
+                    points(&step, sample).n_rows()
+                })
+                .sum();
+            assert_eq!(found, 2 * n_samples, "{distance} mm");
         }
     }
 

@@ -437,6 +437,22 @@ impl<'a> Mixture<'a> {
         }
         weights
     }
+
+    /// Of each line what is outside the narrow part of tracers: what a tracer that another one's wide part covers is found in.
+    pub(in crate::tracking) fn outside_cores(&self) -> Vec<[f64; LANES]> {
+        let mut weights = vec![[1.0; LANES]; self.lors.packs.len()];
+        let [narrow, wide] = self.density.rates;
+        for tracer in &self.tracers {
+            for (n, &row) in tracer.near.rows.iter().enumerate() {
+                let (view, lane) = (&tracer.near.views[n / LANES], n % LANES);
+                // g and h are sums of both parts.
+                let core = (view.h[lane] - wide * view.g[lane]) / (narrow - wide);
+                let weight = &mut weights[row as usize / LANES][row as usize % LANES];
+                *weight = (*weight - tracer.count * core * view.inverse[lane]).max(0.0);
+            }
+        }
+        weights
+    }
 }
 
 pub(super) fn path_of(x: &[f64]) -> Path {

@@ -108,6 +108,11 @@ pub(in crate::tracking) struct Tracer {
 }
 
 impl Tracer {
+    /// Where it is in the middle of the window (mm).
+    pub(in crate::tracking) fn place(&self) -> [f64; 3] {
+        self.path[0]
+    }
+
     pub(super) fn go(&mut self, step: Option<Path>, count: f64) {
         self.step = f64::INFINITY;
         if let Some(step) = step {
