@@ -144,8 +144,8 @@ fn same_recording() {
     assert_eq!(some["lors"], 400 + 9 * 100);
 
     // Tables of it are the same, whether written in text or in binary numbers; blocks have to be of one kind.
-    convert(folder, "part*.csv", "lines.csv");
-    convert(folder, "part*.csv", "lines.npy");
+    convert(folder, "run.csv", "lines.csv");
+    convert(folder, "run.csv", "lines.npy");
     let [text, binary] =
         ["lines.csv", "lines.npy"].map(|name| io::table::read_lines(folder.join(name)).unwrap());
     assert_eq!(binary.n_rows(), 80_000);
