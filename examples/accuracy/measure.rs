@@ -89,6 +89,20 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
+    /// Nothing yet.
+    fn new(recipe: String, sample: (usize, usize), bound: Option<&Bound>, seconds: f64) -> Self {
+        Self {
+            recipe,
+            sample,
+            found: Err(String::new()),
+            outside: 0,
+            seconds,
+            points_per_ms: 0.0,
+            bound: bound.map(|bound| bound.sigma(sample.0 as f64)),
+            n_found: 0,
+        }
+    }
+
     fn figure(&self, figure: impl Fn(&Evaluation) -> f64) -> f64 {
         self.found.as_ref().map_or(f64::NAN, figure)
     }
@@ -185,16 +199,7 @@ pub(crate) fn measure(case: Case, options: &Options) -> pept::Result<Measured> {
     for kind in &RECIPES {
         let name = kind.name;
         let (size, overlap) = sample(&case, rate, bound.as_ref(), kind);
-        let mut outcome = Outcome {
-            recipe: name.into(),
-            sample: (size, overlap),
-            found: Err(String::new()),
-            outside: 0,
-            seconds: 0.0,
-            points_per_ms: 0.0,
-            bound: bound.map(|bound| bound.sigma(size as f64)),
-            n_found: 0,
-        };
+        let mut outcome = Outcome::new(name.to_owned(), (size, overlap), bound.as_ref(), 0.0);
         if let Some(reason) = too_long(name, &case, &simulation.lors, size, overlap) {
             outcome.found = Err(reason);
         } else {
@@ -224,16 +229,12 @@ pub(crate) fn measure(case: Case, options: &Options) -> pept::Result<Measured> {
         let to = some.time_span().map_or(duration, |(_, to)| to);
         let truth = until(&simulation.truth, to)?;
         for found in peer::track(python, &case, &some, size, overlap)? {
-            let mut outcome = Outcome {
-                recipe: format!("peer: {}", found.method),
-                sample: (size, overlap),
-                found: Err(String::new()),
-                outside: 0,
-                seconds: found.seconds,
-                points_per_ms: 0.0,
-                bound: bound.map(|bound| bound.sigma(size as f64)),
-                n_found: 0,
-            };
+            let mut outcome = Outcome::new(
+                format!("peer: {}", found.method),
+                (size, overlap),
+                bound.as_ref(),
+                found.seconds,
+            );
             match found.points {
                 Ok(points) => judge(&mut outcome, &case, &simulator, &points, &truth, to)?,
                 Err(problem) => outcome.found = Err(problem),
@@ -244,16 +245,12 @@ pub(crate) fn measure(case: Case, options: &Options) -> pept::Result<Measured> {
         for name in ["pept-ml-one-pass", "pept-ml", "birmingham"] {
             let started = Instant::now();
             let points = track(name, &case, &some, size, overlap)?;
-            let mut outcome = Outcome {
-                recipe: format!("{name}, same LoRs"),
-                sample: (size, overlap),
-                found: Err(String::new()),
-                outside: 0,
-                seconds: started.elapsed().as_secs_f64(),
-                points_per_ms: 0.0,
-                bound: bound.map(|bound| bound.sigma(size as f64)),
-                n_found: 0,
-            };
+            let mut outcome = Outcome::new(
+                format!("{name}, same LoRs"),
+                (size, overlap),
+                bound.as_ref(),
+                started.elapsed().as_secs_f64(),
+            );
             judge(&mut outcome, &case, &simulator, &points, &truth, to)?;
             outcomes.push(outcome);
         }

@@ -188,8 +188,8 @@ fn replica_table(text: &mut String, comparison: &Comparison) {
     let _ = writeln!(
         text,
         "Root mean square residuals to the best circle, radial / out of plane, mean of both tracers; samples of 400 LoRs. The replica: mean and\n\
-         standard deviation of {} seeds; what the recording gives has such a deviation too. The distortion of the replica's screens (80 factors, known\n\
-         to 0.1 to 0.8 mm) and when they are out of step were fitted to this recording. What smoothing leaves of it is the camera's distortion\n\
+         standard deviation of {} seeds; what the recording gives has such a deviation too. The distortion of the replica's screens (80 factors) and\n\
+         how often they are out of step were fitted to this recording. What smoothing leaves of it is the camera's distortion\n\
          along the circle alone, which the factors do not hold in full.\n\n| recipe | recording | replica | ratio |\n|---|---|---|---|",
         comparison.seeds
     );

@@ -174,7 +174,7 @@ impl PeptEm {
         self.split(&mut mixture);
         // One in the wide part of another, too far from it to be split off.
         let n = mixture.tracers().len();
-        if n > 0 {
+        if (1..most).contains(&n) {
             let mut more = mixture.clone();
             let mut tried = mixture
                 .tracers()
@@ -199,7 +199,8 @@ impl PeptEm {
     }
 }
 
-/// Adds tracers until no more are found, or there are as many as there may be.
+/// Adds tracers where lines cross of which `weights` leaves most, until none was found `patience` times, or there are as many as there
+/// may be.
 fn search<'a>(
     lors: &Lors,
     mixture: &mut Mixture<'a>,
@@ -246,7 +247,7 @@ fn search<'a>(
     }
 }
 
-/// Up to `wanted` places where lines cross that no tracer explains, the best first; with `effort` times as many crossings to choose
+/// Up to `wanted` places where lines cross of which `weights` leaves most, the best first; with `effort` times as many crossings to choose
 /// from.
 fn crossings(
     lors: &Lors,

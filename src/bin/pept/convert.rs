@@ -116,17 +116,15 @@ fn lines(mut files: Files, output: &Path, format: Output) -> Result<usize, Failu
             parallel_screens::Writer::finish,
         ),
         Output::Npy => {
-            let mut writer = None;
-            let rows = each_block(&mut files, |block| {
-                let writer = match &mut writer {
-                    Some(writer) => writer,
-                    None => writer.insert(npy::Writer::create(output, block.columns().len())?),
-                };
-                writer.push(block.values())
-            })?;
-            match writer {
-                Some(writer) => writer.finish()?,
-                None => npy::Writer::create(output, Lines::COLUMNS.len())?.finish()?,
+            let create = |n_columns| npy::Writer::create(output, n_columns);
+            let rows = by_first_block(
+                &mut files,
+                |block| create(block.columns().len()),
+                |writer, block| writer.push(block.values()),
+                npy::Writer::finish,
+            )?;
+            if rows == 0 {
+                create(Lines::COLUMNS.len())?.finish()?;
             }
             Ok(rows)
         }
@@ -146,17 +144,30 @@ fn screens<W>(
     write: impl Fn(&mut W, &LineData) -> pept::Result<()>,
     finish: impl Fn(W) -> pept::Result<()>,
 ) -> Result<usize, Failure> {
+    let create = |block: &LineData| create(separation(block, output)?);
+    match by_first_block(files, create, write, finish)? {
+        0 => Err(Failure::Failed("there is no LoR to write".into())),
+        rows => Ok(rows),
+    }
+}
+
+/// All blocks, by a writer that the first of them with LoRs tells how to begin; without any there is none, and nothing is written.
+fn by_first_block<W>(
+    files: &mut Files,
+    create: impl Fn(&LineData) -> pept::Result<W>,
+    write: impl Fn(&mut W, &LineData) -> pept::Result<()>,
+    finish: impl Fn(W) -> pept::Result<()>,
+) -> Result<usize, Failure> {
     let mut writer = None;
     let rows = each_block(files, |block| {
         let writer = match &mut writer {
             Some(writer) => writer,
-            None => writer.insert(create(separation(block, output)?)?),
+            None => writer.insert(create(block)?),
         };
         write(writer, block)
     })?;
-    match writer {
-        Some(writer) => finish(writer)?,
-        None => return Err(Failure::Failed("there is no LoR to write".into())),
+    if let Some(writer) = writer {
+        finish(writer)?;
     }
     Ok(rows)
 }
